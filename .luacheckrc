@@ -1,0 +1,5 @@
+std = "lua54"
+globals = { "mp" }
+files["spec"] = { std = "+busted" }
+files["docs/luamp.d.lua"] = { ignore = { "212" } }
+max_line_length = 120

@@ -1,0 +1,133 @@
+/*
+** family.h: what all processes of a family see of each other.
+**
+** The family page is one shared anonymous mapping, made by the first process
+** that starts another and inherited by all after it: no name, no file, nothing
+** that could be left behind. It holds a record for each process, the outcome
+** that a process leaves for its creator, and the turns at output streams.
+**
+** Promise: any member may be killed at any instruction; the others go on, and
+** what the dead one held is found and given back.
+**
+**   field of a record   who writes               who reads
+**   life                its process, for life    all: trylock tells life from death
+**   state               creator, then process,   all
+**                       then whoever sees it dead
+**   creator, serial     creator, before birth    all
+**   extent              its process, in guard    creator, after the end
+**   outcome, inline     its process              creator, after the end
+**   status              its process, at its end  creator, after the end
+**
+** Invariants:
+**   I1  a record is in exactly one of: the free list, the hands of a living
+**       creator, the hands of nobody (creator dead: swept when records run out)
+**   I2  an outcome is read only after its process has ended, so a half-written
+**       one is never seen: outcome is stored last, and its absence means none
+**   I3  an extent is recorded before its first byte is written and freed by
+**       punching a hole before it is forgotten: a death in between leaves
+**       bytes that the next sweep of that record gives back
+**
+** Steps, each a fault point, and what a death right after it means:
+**   birth B1 guard locked                 the next owner rebuilds the free list
+**         B2 record taken off the list    still FREE in its state: rebuilt into it
+**         B3 record filled in, BORN       creator dead: swept as nobody's
+**         B4 guard unlocked               the same
+**   child C1 life locked                  dead as any process is
+**         C2 ALIVE                        the same
+**   put   P1 extent recorded              no outcome: the creator tells a death
+**         P2 bytes written                the same
+**         P3 outcome published            the outcome is whole, but the process
+**                                         was killed, and that is what counts
+**   leave L1 status recorded              ended as it said, if it was reaped by
+**                                         others; killed, if the kernel says so
+**   free  F1 hole punched                 record swept with its creator
+**         F2 record FREE, not yet listed  rebuilt into the list
+*/
+#ifndef MP_ENGINE_FAMILY_H
+#define MP_ENGINE_FAMILY_H
+
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+#include "engine/sys.h"
+
+#define MP_NOBODY UINT32_MAX
+
+/* What a process left for its creator. */
+enum mp_outcome {
+    MP_OUTCOME_NONE = 0, /* nothing: it was killed, or left by an exit */
+    MP_OUTCOME_RESULT,   /* the target's return values */
+    MP_OUTCOME_ERROR,    /* the error object that ended it */
+    MP_OUTCOME_UNSENT    /* the error object that says why the results cannot be sent */
+};
+
+/*
+** Makes the family page if this process has none yet, with a record for
+** itself. Every call below but the stream turns needs it. 0 or -errno.
+*/
+int mp_family_open(void);
+
+/* The calling process's own record, MP_NOBODY before mp_family_open. */
+uint32_t mp_family_self(void);
+
+/* Whether no other process of the family has a record: nobody to share with. */
+int mp_family_alone(void);
+
+/*
+** A foreign fork (not luamp's) made this process: it is no member, and forgets
+** the page. It may open a family of its own.
+*/
+void mp_family_forget(void);
+
+/* Parent, before the fork: takes a record for a child. -EAGAIN: all are in use. */
+int mp_family_birth(uint32_t *child);
+
+/* Child, first thing: the record is its own from now on. */
+void mp_family_enter(uint32_t self);
+
+/* Whether the record's process is alive or being born. Never waits. */
+int mp_family_alive(uint32_t member);
+
+/* The process id in a record, 0 while it is being born. */
+pid_t mp_family_pid(uint32_t member);
+
+/* Who started the calling process: a record, or MP_NOBODY for a main process. */
+uint32_t mp_family_creator(void);
+
+/*
+** Child: leaves an outcome, replacing an earlier one. The pieces are n_pieces
+** of len bytes in all. 0 or -errno (-EFBIG: beyond the file size limit,
+** -ENOSPC: no memory), with no outcome left.
+*/
+struct iovec;
+int mp_family_put(enum mp_outcome kind, const struct iovec *pieces, int n_pieces, size_t len);
+
+/* Child: records the status that it is about to leave with. */
+void mp_family_leave(int status);
+
+/* Creator, after the child's end: what it left, and how many bytes that is. */
+enum mp_outcome mp_family_outcome(uint32_t child, size_t *len);
+/* Copies those bytes out. 0 or -errno. */
+int mp_family_read(uint32_t child, char *buf, size_t len);
+
+/* The status that the child recorded, or -ESRCH if it left without a word. */
+int mp_family_status(uint32_t child);
+
+/*
+** Creator, or fork that failed: gives the record back, and with it the
+** outcome and the records of those that a dead child had started.
+*/
+void mp_family_free(uint32_t child);
+
+/*
+** Takes the turn to write to a stream (named by its device and inode), so
+** that what several members write stays whole. Waits for a living holder, not
+** for a dead one. Returns a ticket for the unlock; without a family, or when
+** more streams are being written than there are places for, the ticket is -1
+** and the caller writes without a turn.
+*/
+int mp_family_stream_lock(const struct stat *stream);
+void mp_family_stream_unlock(int ticket);
+
+#endif

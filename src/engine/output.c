@@ -1,0 +1,65 @@
+/*
+** output.c: whole writes to shared streams; the promise stands in output.h.
+*/
+#include "engine/output.h"
+
+#include <errno.h>
+#include <stdio_ext.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "engine/family.h"
+#include "engine/sys.h"
+
+/* Whether stdio can keep the bytes without handing anything over. */
+static int fits(FILE *stream, const char *bytes, size_t len) {
+    size_t room = __fbufsize(stream);
+    if (__fpending(stream) + len >= room)
+        return 0;
+    return !__flbf(stream) || memchr(bytes, '\n', len) == NULL;
+}
+
+static int turn_at(FILE *stream) {
+    struct stat identity;
+    return fstat(fileno(stream), &identity) == 0 ? mp_family_stream_lock(&identity) : -1;
+}
+
+/*
+** Past the buffer, which is empty. stdio may remember where a file stands, so
+** it is told the new place.
+*/
+static int write_through(FILE *stream, const char *bytes, size_t len) {
+    int fd = fileno(stream);
+    struct iovec piece = {.iov_base = (void *)bytes, .iov_len = len};
+    int rc = mp_sys_write(fd, &piece, 1);
+    off_t at = lseek(fd, 0, SEEK_CUR);
+    if (rc == 0 && at >= 0 && fseeko(stream, at, SEEK_SET) != 0)
+        rc = -errno;
+    return rc;
+}
+
+int mp_output_write(FILE *stream, const char *bytes, size_t len) {
+    if (len == 0)
+        return 0;
+    if (fileno(stream) < 0 || fits(stream, bytes, len))
+        return fwrite(bytes, 1, len, stream) == len ? 0 : -errno;
+    int turn = turn_at(stream);
+    int rc = fflush(stream) == 0 ? 0 : -errno;
+    if (rc == 0 && fits(stream, bytes, len))
+        rc = fwrite(bytes, 1, len, stream) == len ? 0 : -errno;
+    else if (rc == 0)
+        rc = write_through(stream, bytes, len);
+    mp_family_stream_unlock(turn);
+    return rc;
+}
+
+int mp_output_flush(FILE *stream) {
+    if (__fpending(stream) == 0)
+        return 0;
+    int turn = turn_at(stream);
+    int rc = fflush(stream) == 0 ? 0 : -errno;
+    mp_family_stream_unlock(turn);
+    return rc;
+}

@@ -1,0 +1,498 @@
+/*
+** proc.c: birth, end and signals of child processes; promises in proc.h.
+**
+** fork() and not a raw clone: glibc must learn the child's thread id and give
+** it a robust list of its own, or the kernel never marks its life word. The
+** pidfd is opened at once, before anybody could reap the child.
+*/
+#include "engine/proc.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdio_ext.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "engine/family.h"
+#include "engine/output.h"
+
+#define GRACE_AT_END (5 * MP_SECOND) /* of daemons, as for stop() */
+#define GRACE_AFTER_FAILURE (MP_SECOND / 2)
+
+struct mp_proc {
+    mp_proc *next, **link; /* among the children that have not been reaped */
+    pid_t pid;
+    int pidfd;
+    uint32_t member;
+    int ended;
+    int exitcode;
+    int stolen;
+    int detached;
+    int daemon;
+    int unowned; /* its handle was dropped: whoever reaps it frees it */
+};
+
+static mp_proc *children;
+static unsigned n_unowned;
+static pid_t self_pid;
+static int is_child;
+static int forking;        /* tells our fork from a foreign one */
+static int interrupted_by; /* for a host whose exit status is not ours to choose */
+
+pid_t mp_proc_self(void) {
+    return self_pid;
+}
+
+int mp_proc_is_child(void) {
+    return is_child;
+}
+
+pid_t mp_proc_pid(const mp_proc *p) {
+    return p->pid;
+}
+
+uint32_t mp_proc_member(const mp_proc *p) {
+    return p->member;
+}
+
+int mp_proc_pidfd(const mp_proc *p) {
+    return p->pidfd;
+}
+
+int mp_proc_exitcode(const mp_proc *p, int *stolen) {
+    *stolen = p->stolen;
+    return p->exitcode;
+}
+
+/* --- the list of children ------------------------------------------------ */
+
+static void list_add(mp_proc *p) {
+    p->next = children;
+    p->link = &children;
+    if (children != NULL)
+        children->link = &p->next;
+    children = p;
+}
+
+static void list_remove(mp_proc *p) {
+    *p->link = p->next;
+    if (p->next != NULL)
+        p->next->link = p->link;
+}
+
+/* In a fresh process: the parent's children are not its own. */
+static void forget_children(void) {
+    children = NULL;
+    n_unowned = 0;
+}
+
+/* --- leaving ------------------------------------------------------------- */
+
+/* Tells on stderr that output was lost, and makes the status say so. */
+static int output_lost(int rc, int status) {
+    char text[160];
+    int len = snprintf(text, sizeof text, "luamp: process %d: its last output was lost: %s\n",
+                       (int)self_pid, strerror(-rc));
+    if (write(STDERR_FILENO, text, (size_t)len) < 0)
+        return EXIT_FAILURE; /* nobody can be told */
+    return status != 0 ? status : EXIT_FAILURE;
+}
+
+void mp_proc_leave(int status) {
+    int rc = mp_output_flush(stdout);
+    if (fflush(NULL) != 0 && rc == 0)
+        rc = -errno;
+    if (rc != 0 && rc != -EBADF) /* EBADF: it had no such stream from the beginning */
+        status = output_lost(rc, status);
+    mp_family_leave(status);
+    _exit(status);
+}
+
+/* The C library's exit was called, by code that does not know us. */
+static void at_exit(int status, void *registered_by) {
+    if (getpid() != (pid_t)(intptr_t)registered_by)
+        return; /* a foreign fork's exit, or the parent's registration in a child */
+    fflush(NULL);
+    if (is_child) {
+        mp_proc_end(1);
+        mp_proc_leave(status);
+    }
+    int interrupted = mp_proc_end(status != 0);
+    if (interrupted == 0 && status != 0)
+        interrupted = interrupted_by;
+    if (interrupted != 0)
+        _exit(128 + interrupted);
+}
+
+static void guard_exit(void) {
+    on_exit(at_exit, (void *)(intptr_t)self_pid);
+}
+
+static void after_any_fork(void) {
+    if (forking)
+        return;
+    self_pid = getpid();
+    is_child = 0;
+    forget_children();
+    mp_family_forget();
+}
+
+void mp_proc_open(void) {
+    if (self_pid != 0)
+        return;
+    self_pid = getpid();
+    mp_sys_fill_std();
+    pthread_atfork(NULL, NULL, after_any_fork);
+    guard_exit();
+}
+
+void mp_proc_interrupted(int signo) {
+    interrupted_by = signo;
+}
+
+/* --- birth --------------------------------------------------------------- */
+
+/* Runs in the child; says in *step what could not be done. */
+static int set_up(const mp_proc_spec *spec, const char **step) {
+    *step = "cwd";
+    if (spec->cwd >= 0 && fchdir(spec->cwd) != 0)
+        return -errno;
+    *step = "cpus";
+    if (spec->cpus != NULL && sched_setaffinity(0, sizeof *spec->cpus, spec->cpus) != 0)
+        return -errno;
+    *step = "nice";
+    errno = 0;
+    if (spec->nice != 0 && nice(spec->nice) == -1 && errno != 0)
+        return -errno;
+    static const char *const names[] = {"stdin", "stdout", "stderr"};
+    for (int i = 0; i < 3; i++) {
+        *step = names[i];
+        if (spec->streams[i] >= 0 && dup2(spec->streams[i], i) < 0)
+            return -errno;
+    }
+    return 0;
+}
+
+static int needs_set_up(const mp_proc_spec *spec) {
+    return spec->cwd >= 0 || spec->cpus != NULL || spec->nice != 0 || spec->streams[0] >= 0 ||
+           spec->streams[1] >= 0 || spec->streams[2] >= 0;
+}
+
+typedef struct verdict {
+    int rc;
+    char step[12];
+} verdict;
+
+/* What a birth holds until it has succeeded or failed. */
+typedef struct birth {
+    const mp_proc_spec *spec;
+    mp_proc *proc;
+    uint32_t member;
+    int report[2]; /* the child's word about its options; only when it has some */
+} birth;
+
+static void close_report(int *end) {
+    if (*end >= 0)
+        close(*end);
+    *end = -1;
+}
+
+/* Bytes that could not be flushed before the fork are the parent's to write. */
+static void drop_buffers(void) {
+    if (__fpending(stdout) > 0)
+        __fpurge(stdout);
+    if (__fpending(stderr) > 0)
+        __fpurge(stderr);
+}
+
+/* Tells the creator whether the options could be applied; leaves if not. */
+static void report_set_up(birth *b) {
+    const char *step;
+    verdict v = {.rc = set_up(b->spec, &step)};
+    strncpy(v.step, step, sizeof v.step - 1);
+    if (write(b->report[1], &v, sizeof v) < 0 || v.rc != 0)
+        _exit(EXIT_FAILURE);
+    close_report(&b->report[0]);
+    close_report(&b->report[1]);
+}
+
+_Noreturn static void child(birth *b, int (*body)(void *), void *arg) {
+    pid_t creator = self_pid;
+    self_pid = getpid();
+    is_child = 1;
+    forget_children();
+    if (b->spec->detached)
+        setsid();
+    else if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != creator)
+        _exit(EXIT_FAILURE); /* the creator is gone already */
+    mp_family_enter(b->member);
+    drop_buffers();
+    if (b->report[1] >= 0)
+        report_set_up(b);
+    mp_sys_interrupts_child();
+    guard_exit();
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    mp_proc_leave(body(arg));
+}
+
+/* More descriptors than the soft limit allows, as far as the hard one does. */
+static int raise_file_limit(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= limit.rlim_max)
+        return -EMFILE;
+    limit.rlim_cur = limit.rlim_cur < limit.rlim_max / 4 ? limit.rlim_cur * 4 : limit.rlim_max;
+    return setrlimit(RLIMIT_NOFILE, &limit) == 0 ? 0 : -EMFILE;
+}
+
+/* Makes sure of a descriptor before there is a child that would need it. */
+static int ensure_fd(void) {
+    for (;;) {
+        int fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 10);
+        if (fd >= 0)
+            return close(fd);
+        if (errno != EMFILE || raise_file_limit() != 0)
+            return -errno;
+    }
+}
+
+/* Waits for the child's word about its options. */
+static int read_verdict(int fd, const char **step) {
+    static verdict v;
+    ssize_t n;
+    do
+        n = read(fd, &v, sizeof v);
+    while (n < 0 && errno == EINTR);
+    *step = n == sizeof v && v.rc != 0 ? v.step : "fork";
+    return n == sizeof v ? v.rc : 0; /* killed before it could say: join tells that */
+}
+
+static pid_t fork_child(birth *b, int (*body)(void *), void *arg) {
+    sigset_t all, before;
+    sigfillset(&all);
+    sigprocmask(SIG_BLOCK, &all, &before);
+    forking = 1;
+    pid_t pid = fork();
+    forking = 0;
+    if (pid == 0)
+        child(b, body, arg);
+    int failure = errno;
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    return pid > 0 ? pid : -failure;
+}
+
+static void adopt(pid_t pid, uint32_t member, const mp_proc_spec *spec, mp_proc *p) {
+    *p = (mp_proc){.pid = pid,
+                   .pidfd = (int)syscall(SYS_pidfd_open, pid, 0),
+                   .member = member,
+                   .detached = spec->detached,
+                   .daemon = spec->daemon};
+    if (p->pidfd >= 0)
+        p->pidfd = mp_sys_high_fd(p->pidfd);
+    else
+        p->pidfd = -errno;
+    list_add(p);
+}
+
+/* A start that failed after the fork: the child is not to be seen again. */
+static void undo(mp_proc *p) {
+    kill(p->pid, SIGKILL);
+    waitpid(p->pid, NULL, 0);
+    p->ended = 1;
+    if (p->pidfd >= 0)
+        close(p->pidfd);
+    list_remove(p);
+    mp_family_free(p->member);
+    free(p);
+}
+
+static void reap_unowned(void);
+
+static int birth_open(birth *b) {
+    reap_unowned();
+    b->proc = calloc(1, sizeof *b->proc);
+    if (b->proc == NULL)
+        return -ENOMEM;
+    int rc = mp_family_open();
+    if (rc == 0)
+        rc = ensure_fd();
+    if (rc == 0 && needs_set_up(b->spec))
+        rc = pipe2(b->report, O_CLOEXEC) == 0 ? 0 : -errno;
+    if (rc == 0 && b->report[1] >= 0) /* a dup2 onto a stream must not hit it */
+        rc = b->report[1] = mp_sys_high_fd(b->report[1]);
+    return rc < 0 ? rc : mp_family_birth(&b->member);
+}
+
+static void birth_fail(birth *b) {
+    close_report(&b->report[0]);
+    close_report(&b->report[1]);
+    if (b->member != MP_NOBODY)
+        mp_family_free(b->member);
+    free(b->proc);
+}
+
+/* After the fork: holds the child by a pidfd and hears its word. */
+static int birth_finish(birth *b, pid_t pid, const char **step) {
+    adopt(pid, b->member, b->spec, b->proc);
+    close_report(&b->report[1]);
+    int rc = b->proc->pidfd < 0 ? b->proc->pidfd : 0;
+    if (rc == 0 && b->report[0] >= 0)
+        rc = read_verdict(b->report[0], step);
+    close_report(&b->report[0]);
+    if (rc < 0)
+        undo(b->proc);
+    return rc;
+}
+
+int mp_proc_fork(const mp_proc_spec *spec, int (*body)(void *), void *arg, mp_proc **child_out,
+                 const char **step) {
+    birth b = {.spec = spec, .member = MP_NOBODY, .report = {-1, -1}};
+    *step = "fork";
+    int rc = birth_open(&b);
+    if (rc == 0) {
+        mp_output_flush(stdout);
+        fflush(NULL);
+        rc = fork_child(&b, body, arg);
+    }
+    if (rc < 0) {
+        birth_fail(&b);
+        return rc;
+    }
+    rc = birth_finish(&b, rc, step);
+    if (rc == 0)
+        *child_out = b.proc;
+    return rc;
+}
+
+/* --- the end of a child -------------------------------------------------- */
+
+/* Takes in how the child ended; its pidfd is not needed any more. */
+static void settle(mp_proc *p, const siginfo_t *info) {
+    if (info == NULL) {
+        int status = mp_family_status(p->member);
+        p->stolen = status < 0;
+        p->exitcode = status < 0 ? -SIGKILL : status;
+    } else {
+        p->exitcode = info->si_code == CLD_EXITED ? info->si_status : -info->si_status;
+    }
+    p->ended = 1;
+    close(p->pidfd);
+    p->pidfd = -1;
+    list_remove(p);
+    if (p->unowned) {
+        n_unowned--;
+        mp_family_free(p->member);
+        free(p);
+    }
+}
+
+/*
+** ECHILD means that other code waited for any child and took the status, or
+** that SIGCHLD is ignored: then the pidfd says whether there was an end.
+*/
+static int end_of_stolen(const mp_proc *p) {
+    struct pollfd ended = {.fd = p->pidfd, .events = POLLIN};
+    return poll(&ended, 1, 0) == 1;
+}
+
+int mp_proc_ended(mp_proc *p) {
+    if (p->ended)
+        return 1;
+    siginfo_t info = {.si_pid = 0};
+    int rc = waitid(P_PIDFD, (id_t)p->pidfd, &info, WEXITED | WNOHANG);
+    if (rc == 0 && info.si_pid == 0)
+        return 0;
+    if (rc != 0 && !end_of_stolen(p))
+        return 0;
+    settle(p, rc == 0 ? &info : NULL);
+    return 1;
+}
+
+static void reap_unowned(void) {
+    mp_proc *next;
+    for (mp_proc *p = n_unowned > 0 ? children : NULL; p != NULL; p = next) {
+        next = p->next;
+        if (p->unowned)
+            mp_proc_ended(p);
+    }
+}
+
+int mp_proc_wait(mp_proc *p, mp_time deadline) {
+    if (p->ended)
+        return 1;
+    struct pollfd ended = {.fd = p->pidfd, .events = POLLIN};
+    int rc = mp_sys_poll(&ended, 1, deadline);
+    return rc > 0 ? mp_proc_ended(p) : rc;
+}
+
+int mp_proc_signal(mp_proc *p, int signo) {
+    if (p->ended)
+        return -ESRCH;
+    return syscall(SYS_pidfd_send_signal, p->pidfd, signo, NULL, 0) == 0 ? 0 : -errno;
+}
+
+void mp_proc_close(mp_proc *p) {
+    if (p->ended) {
+        mp_family_free(p->member);
+        free(p);
+    } else {
+        p->unowned = 1;
+        n_unowned++;
+    }
+}
+
+void mp_proc_each(void (*visit)(mp_proc *p, void *arg), void *arg) {
+    mp_proc *next;
+    for (mp_proc *p = children; p != NULL; p = next) {
+        next = p->next; /* the visit may reap it */
+        visit(p, arg);
+    }
+}
+
+/* --- the end of a process that has children ------------------------------ */
+
+static void stop_children(int daemons_only) {
+    for (mp_proc *p = children; p != NULL; p = p->next)
+        if (!p->detached && (p->daemon || !daemons_only))
+            mp_proc_signal(p, SIGTERM);
+}
+
+/* Waits for one child; when it was told to stop, no longer than until `deadline`. */
+static int wait_or_kill(mp_proc *p, int stopping, mp_time deadline) {
+    int rc = mp_proc_wait(p, stopping ? deadline : MP_FOREVER);
+    if (rc == 0) {
+        mp_proc_signal(p, SIGKILL);
+        rc = mp_proc_wait(p, MP_FOREVER);
+    }
+    return rc;
+}
+
+int mp_proc_end(int failed) {
+    int interrupted = 0;
+    mp_time deadline = mp_sys_now() + (failed ? GRACE_AFTER_FAILURE : GRACE_AT_END);
+    stop_children(!failed);
+    for (mp_proc *p = children, *next; p != NULL; p = next) {
+        next = p->next;
+        if (p->detached)
+            continue;
+        int rc = wait_or_kill(p, failed || p->daemon, deadline);
+        if (rc == -EINTR && mp_sys_interrupt_pending() != 0) {
+            interrupted = mp_sys_interrupt_take();
+            failed = 1;
+            deadline = mp_sys_now() + GRACE_AFTER_FAILURE;
+            stop_children(0);
+        }
+        if (rc <= 0)
+            next = p; /* not yet: look at it again */
+    }
+    return interrupted;
+}

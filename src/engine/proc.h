@@ -1,0 +1,101 @@
+/*
+** proc.h: birth, end and signals of child processes.
+**
+** Promises:
+**   - A forked child runs its body and leaves: nothing of it ever returns into
+**     the parent's frames, and no handler of the parent's runs in it.
+**   - A child dies with its creator, however that dies, unless it is detached:
+**     the kernel sends it SIGKILL (PR_SET_PDEATHSIG), and a creator that died
+**     before that was set is noticed by its changed parent. The kernel ties
+**     this to the thread that forked; Lua hosts start processes from the one
+**     that stays.
+**   - A signal never reaches a stranger: each child is held by a pidfd.
+**   - No status is taken from others' children: only the pidfd is waited for,
+**     and no handler for SIGCHLD is installed.
+*/
+#ifndef MP_ENGINE_PROC_H
+#define MP_ENGINE_PROC_H
+
+#include <sched.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "engine/sys.h"
+
+typedef struct mp_proc mp_proc;
+
+/* What a child is to be, beside its body. Zero and -1 mean "as the parent". */
+typedef struct mp_proc_spec {
+    int detached;          /* lives on when its creator ends; in a session of its own */
+    int daemon;            /* stopped at the creator's normal end, instead of joined */
+    int cwd;               /* a descriptor of the folder to work in, or -1 */
+    int streams[3];        /* descriptors that become 0, 1, 2, or -1 */
+    int nice;              /* added to the nice value */
+    const cpu_set_t *cpus; /* NULL: all of the parent's */
+} mp_proc_spec;
+
+/*
+** Forks. The child runs body(arg) and leaves with the status that it returns,
+** through mp_proc_leave. In the parent returns 0 and the new child in *child,
+** or -errno and in *step what failed: "fork" or an option ("cwd", ...).
+*/
+int mp_proc_fork(const mp_proc_spec *spec, int (*body)(void *), void *arg, mp_proc **child,
+                 const char **step);
+
+/* A process that forked before, or its child: the end of it in order. */
+_Noreturn void mp_proc_leave(int status);
+
+/* Whether the calling process is a child of the family. */
+int mp_proc_is_child(void);
+
+/* The calling process's id, without a system call. */
+pid_t mp_proc_self(void);
+
+pid_t mp_proc_pid(const mp_proc *p);
+uint32_t mp_proc_member(const mp_proc *p); /* its record in the family */
+int mp_proc_pidfd(const mp_proc *p);       /* -1 once it was reaped */
+
+/* Reaps without waiting: 1 when the child has ended, 0 while it lives. */
+int mp_proc_ended(mp_proc *p);
+
+/*
+** After the end: the exit status, or -s when signal s killed it. *stolen tells
+** that other code took the status and none was recorded: it was killed, by an
+** unknown signal, and -SIGKILL stands for that.
+*/
+int mp_proc_exitcode(const mp_proc *p, int *stolen);
+
+/* Waits for the end: 1, 0 at the deadline, -EINTR. */
+int mp_proc_wait(mp_proc *p, mp_time deadline);
+
+/* Sends a signal: 0, or -ESRCH when the child has ended. */
+int mp_proc_signal(mp_proc *p, int signo);
+
+/* Drops the handle. A child that still runs goes on, and is reaped later. */
+void mp_proc_close(mp_proc *p);
+
+/* Visits the children that have not been reaped; the visit may reap its own. */
+void mp_proc_each(void (*visit)(mp_proc *p, void *arg), void *arg);
+
+/*
+** The end of a process: daemons are stopped and the other children joined, or
+** all are stopped when it failed: SIGTERM, then SIGKILL after `grace`.
+** Detached ones are left alone. Returns 0, or the number of the interruption
+** that turned the joining into stopping.
+*/
+int mp_proc_end(int failed);
+
+/*
+** Guards the C library's exit: in a child it leaves at once (handlers of the
+** parent do not run), in the main process it is the end above. Called by
+** luaopen; once counts.
+*/
+void mp_proc_open(void);
+
+/*
+** An interruption was raised as an error, or with 0: the program went on after
+** it. If the host then exits with a failure, its status is 128 + signo.
+*/
+void mp_proc_interrupted(int signo);
+
+#endif

@@ -1,0 +1,280 @@
+/*
+** sys.c: the kernel made regular. The contract of each call is in sys.h.
+*/
+#include "engine/sys.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <math.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+/* --- time ---------------------------------------------------------------- */
+
+mp_time mp_sys_now(void) {
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (mp_time)ts.tv_sec * MP_SECOND + ts.tv_nsec;
+}
+
+mp_time mp_sys_deadline(double seconds) {
+    if (seconds <= 0)
+        return MP_NOWAIT;
+    mp_time now = mp_sys_now();
+    double ns = ceil(seconds * 1e9);
+    return ns < (double)(MP_FOREVER - now) ? now + (mp_time)ns : MP_FOREVER;
+}
+
+/* What is left until the deadline, never negative; NULL when it is for ever. */
+static struct timespec *time_left(mp_time deadline, struct timespec *ts) {
+    if (deadline == MP_FOREVER)
+        return NULL;
+    mp_time left = deadline == MP_NOWAIT ? 0 : deadline - mp_sys_now();
+    if (left < 0)
+        left = 0;
+    ts->tv_sec = left / MP_SECOND;
+    ts->tv_nsec = left % MP_SECOND;
+    return ts;
+}
+
+/* --- descriptors --------------------------------------------------------- */
+
+int mp_sys_high_fd(int fd) {
+    if (fd < 0 || fd >= 10)
+        return fd;
+    int high = fcntl(fd, F_DUPFD_CLOEXEC, 10);
+    int rc = high >= 0 ? high : -errno;
+    close(fd);
+    return rc;
+}
+
+void mp_sys_fill_std(void) {
+    for (int fd = 0; fd <= 2; fd++)
+        if (fcntl(fd, F_GETFD) == -1 && errno == EBADF)
+            if (open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) < 0)
+                return; /* no /dev/null: the streams stay closed, as they were */
+}
+
+/* Drops the first `done` bytes of the pieces; returns how many pieces begin now. */
+static int skip_written(struct iovec *pieces, int n, size_t done) {
+    int i = 0;
+    while (i < n && done >= pieces[i].iov_len)
+        done -= pieces[i++].iov_len;
+    if (i < n) {
+        pieces[i].iov_base = (char *)pieces[i].iov_base + done;
+        pieces[i].iov_len -= done;
+    }
+    return i;
+}
+
+int mp_sys_write(int fd, struct iovec *pieces, int n) {
+    while (n > 0) {
+        ssize_t done = writev(fd, pieces, n < IOV_MAX ? n : IOV_MAX);
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done < 0 && errno == EAGAIN) { /* somebody made the stream non-blocking */
+            struct pollfd writable = {.fd = fd, .events = POLLOUT};
+            poll(&writable, 1, -1);
+            continue;
+        }
+        if (done < 0)
+            return -errno;
+        int skipped = skip_written(pieces, n, (size_t)done);
+        pieces += skipped;
+        n -= skipped;
+    }
+    return 0;
+}
+
+/* --- interruptions ------------------------------------------------------- */
+
+static const int interrupts[] = {SIGINT, SIGTERM, SIGHUP};
+#define N_INTERRUPTS (sizeof interrupts / sizeof interrupts[0])
+
+static void (*interrupt_wake)(int signo);
+static volatile sig_atomic_t interrupt_pending;
+static volatile mp_time interrupt_noted = -2 * MP_SECOND;
+
+static void disposition(int signo, void (*handler)(int)) {
+    struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART};
+    sigemptyset(&action.sa_mask);
+    sigaction(signo, &action, NULL);
+}
+
+static void on_interrupt(int signo) {
+    if (interrupt_pending != 0) { /* nobody took the first: the user insists */
+        disposition(signo, SIG_DFL);
+        raise(signo);
+        return;
+    }
+    interrupt_pending = signo;
+    interrupt_wake(signo);
+}
+
+static void note_interrupt(int signo) {
+    int saved = errno;
+    (void)signo;
+    interrupt_noted = mp_sys_now();
+    errno = saved;
+}
+
+void mp_sys_interrupts_open(void (*wake)(int signo)) {
+    if (interrupt_wake != NULL)
+        return;
+    interrupt_wake = wake;
+    for (size_t i = 0; i < N_INTERRUPTS; i++) {
+        struct sigaction old;
+        sigaction(interrupts[i], NULL, &old);
+        if (old.sa_handler != SIG_IGN)
+            disposition(interrupts[i], on_interrupt);
+    }
+}
+
+/* Gives our own handlers' signals another one; others are not ours to touch. */
+static void replace_handlers(void (*for_int)(int), void (*for_others)(int)) {
+    for (size_t i = 0; i < N_INTERRUPTS; i++) {
+        struct sigaction old;
+        sigaction(interrupts[i], NULL, &old);
+        if (old.sa_handler == on_interrupt || old.sa_handler == note_interrupt)
+            disposition(interrupts[i], interrupts[i] == SIGINT ? for_int : for_others);
+    }
+}
+
+void mp_sys_interrupts_child(void) {
+    interrupt_pending = 0;
+    replace_handlers(note_interrupt, SIG_DFL);
+}
+
+void mp_sys_interrupts_default(void) {
+    replace_handlers(SIG_DFL, SIG_DFL);
+}
+
+int mp_sys_interrupt_pending(void) {
+    return interrupt_pending;
+}
+
+int mp_sys_interrupt_take(void) {
+    int signo = interrupt_pending;
+    interrupt_pending = 0;
+    return signo;
+}
+
+int mp_sys_interrupted_lately(void) {
+    return mp_sys_now() - interrupt_noted < MP_SECOND;
+}
+
+/* --- waiting ------------------------------------------------------------- */
+
+int mp_sys_poll(struct pollfd *fds, size_t n, mp_time deadline) {
+    sigset_t ours, before;
+    struct timespec ts;
+    sigemptyset(&ours);
+    for (size_t i = 0; i < N_INTERRUPTS; i++)
+        sigaddset(&ours, interrupts[i]);
+    sigprocmask(SIG_BLOCK, &ours, &before);
+    int rc = -EINTR;
+    if (interrupt_pending == 0) {
+        rc = ppoll(fds, n, time_left(deadline, &ts), &before);
+        if (rc < 0)
+            rc = -errno;
+    }
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    return rc;
+}
+
+int mp_sys_futex_wait(_Atomic uint32_t *word, uint32_t value, mp_time deadline) {
+    struct timespec ts;
+    long rc = syscall(SYS_futex, word, FUTEX_WAIT, value, time_left(deadline, &ts), NULL, 0);
+    return rc == 0 || errno == EAGAIN ? 0 : -errno;
+}
+
+void mp_sys_futex_wake(_Atomic uint32_t *word, int n) {
+    syscall(SYS_futex, word, FUTEX_WAKE, n, NULL, NULL, 0);
+}
+
+/* --- odds and ends of the kernel ----------------------------------------- */
+
+void mp_sys_random(void *buf, size_t len) {
+    for (size_t got = 0; got < len;) {
+        ssize_t n = getrandom((char *)buf + got, len - got, 0);
+        if (n < 0 && errno != EINTR)
+            mp_panic("getrandom failed");
+        got += n > 0 ? (size_t)n : 0;
+    }
+}
+
+int mp_sys_cpu_count(void) {
+    for (int room = 1024; room <= 1 << 20; room *= 2) {
+        cpu_set_t *set = CPU_ALLOC((size_t)room);
+        if (set == NULL)
+            return -ENOMEM;
+        size_t size = CPU_ALLOC_SIZE((size_t)room);
+        int rc = sched_getaffinity(0, size, set) == 0 ? CPU_COUNT_S(size, set) : -errno;
+        CPU_FREE(set);
+        if (rc != -EINVAL) /* EINVAL: the kernel's mask is longer */
+            return rc;
+    }
+    return -EINVAL;
+}
+
+int mp_sys_signal_number(const char *name) {
+    if (strncmp(name, "SIG", 3) == 0)
+        name += 3;
+    for (int signo = 1; signo < NSIG; signo++) {
+        const char *abbreviation = sigabbrev_np(signo);
+        if (abbreviation != NULL && strcmp(abbreviation, name) == 0)
+            return signo;
+    }
+    if (strncmp(name, "RTMIN+", 6) == 0 && isdigit((unsigned char)name[6])) {
+        long above = strtol(name + 6, NULL, 10);
+        return above <= SIGRTMAX - SIGRTMIN ? SIGRTMIN + (int)above : -EINVAL;
+    }
+    return -EINVAL;
+}
+
+const char *mp_sys_signal_name(int number, char buf[static 16]) {
+    const char *abbreviation = sigabbrev_np(number);
+    if (abbreviation != NULL)
+        snprintf(buf, 16, "SIG%s", abbreviation);
+    else if (number >= SIGRTMIN && number <= SIGRTMAX)
+        snprintf(buf, 16, "SIGRTMIN+%d", number - SIGRTMIN);
+    else
+        snprintf(buf, 16, "signal %d", number);
+    return buf;
+}
+
+const char *mp_sys_error_name(int rc) {
+    const char *name = strerrorname_np(-rc);
+    return name != NULL ? name : "EUNKNOWN";
+}
+
+void mp_sys_panic(const char *what, const char *file, int line) {
+    fprintf(stderr, "luamp: broken invariant: %s (%s:%d)\n", what, file, line);
+    abort();
+}
+
+#ifdef MP_FAULTS
+void mp_sys_fault(const char *name) {
+    static int passed;
+    const char *wanted = getenv("LUAMP_FAULT");
+    size_t len = strlen(name);
+    if (wanted == NULL || strncmp(wanted, name, len) != 0)
+        return;
+    if (wanted[len] != '\0' && wanted[len] != ':')
+        return;
+    int nth = wanted[len] == ':' ? atoi(wanted + len + 1) : 1;
+    if (++passed == nth)
+        kill(getpid(), SIGKILL);
+}
+#endif

@@ -1,0 +1,120 @@
+/*
+** sys.h: the kernel made regular.
+**
+** Time, descriptors, waiting, signals and the words for errors that every
+** other room uses. No function here knows of processes of a family.
+**
+** The one idiom for results: a function that can fail returns 0 or a count,
+** or a negative errno. These have one meaning each throughout the engine:
+**   -EINTR      a signal arrived; the caller looks what it means
+**   -ETIMEDOUT  the deadline passed
+**   -ESRCH      the process has ended
+**   -EBADMSG    the bytes are not what they should be
+*/
+#ifndef MP_ENGINE_SYS_H
+#define MP_ENGINE_SYS_H
+
+#include <poll.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Absolute points in time, in nanoseconds of CLOCK_MONOTONIC. */
+typedef int64_t mp_time;
+#define MP_NOWAIT ((mp_time)0)
+#define MP_FOREVER ((mp_time)INT64_MAX)
+#define MP_SECOND ((mp_time)1000000000)
+
+/* How often a wait that a death could end looks at who is still alive. */
+#define MP_LOOK (MP_SECOND / 20)
+
+mp_time mp_sys_now(void);
+
+/* The deadline `seconds` from now: not a number of seconds below 0, never early. */
+mp_time mp_sys_deadline(double seconds);
+
+/*
+** Moves a descriptor to 10 or above, close-on-exec, so that it can never be
+** taken for a standard stream. Returns the new one, or -errno with fd closed;
+** a negative fd is handed through.
+*/
+int mp_sys_high_fd(int fd);
+
+/*
+** Fills closed standard streams with /dev/null opened for the wrong
+** direction: nothing else can become descriptor 0, 1 or 2, and a write still
+** fails with EBADF as it would on a closed one.
+*/
+void mp_sys_fill_std(void);
+
+/* Writes all pieces, in one system call where the kernel takes them so. */
+struct iovec;
+int mp_sys_write(int fd, struct iovec *pieces, int n);
+
+/*
+** Waits for events on the descriptors (n may be 0). Returns how many have
+** some, 0 at the deadline, -EINTR when a signal arrived or an interruption is
+** pending: one that comes between the look and the wait is not lost.
+*/
+int mp_sys_poll(struct pollfd *fds, size_t n, mp_time deadline);
+
+/* Sleeps while *word == value, until the deadline, a wake, or a signal. */
+int mp_sys_futex_wait(_Atomic uint32_t *word, uint32_t value, mp_time deadline);
+void mp_sys_futex_wake(_Atomic uint32_t *word, int n);
+
+/* Fills buf with random bytes of the kernel. */
+void mp_sys_random(void *buf, size_t len);
+
+/* The CPUs that this process may run on: their number, or -errno. */
+int mp_sys_cpu_count(void);
+
+/* "SIGTERM" or "TERM" to its number, -EINVAL if there is none such. */
+int mp_sys_signal_number(const char *name);
+/* The number's name ("SIGTERM", "SIGRTMIN+3"), written to buf. */
+const char *mp_sys_signal_name(int number, char buf[static 16]);
+
+/* "ENOENT" for -ENOENT. */
+const char *mp_sys_error_name(int rc);
+
+/*
+** Interruptions: SIGINT, SIGTERM and SIGHUP, which end a family from its main
+** process. `wake` runs inside the signal handler with the signal's number and
+** may do only what a handler may. A second signal while one is pending kills
+** at once. Signals that were ignored when the process began stay ignored.
+** Returns without effect when it was called before.
+*/
+void mp_sys_interrupts_open(void (*wake)(int signo));
+
+/* The pending interruption's number, or 0; take also ends its being pending. */
+int mp_sys_interrupt_pending(void);
+int mp_sys_interrupt_take(void);
+
+/*
+** In a forked child of the family: the terminal's SIGINT is only noted, the
+** main process decides; SIGTERM and SIGHUP kill again.
+*/
+void mp_sys_interrupts_child(void);
+
+/* Whether the terminal's SIGINT reached this child within the last second. */
+int mp_sys_interrupted_lately(void);
+
+/* Back to handlers that kill: for the last steps of a process that ends. */
+void mp_sys_interrupts_default(void);
+
+/* A broken invariant: says where, and aborts. */
+#define mp_panic(what) mp_sys_panic(what, __FILE__, __LINE__)
+_Noreturn void mp_sys_panic(const char *what, const char *file, int line);
+
+/*
+** Fault points. In the fault build the process kills itself by SIGKILL at the
+** point whose name stands in LUAMP_FAULT ("name", or "name:3" for the third
+** time that this process passes it); in the product they are nothing.
+*/
+#ifdef MP_FAULTS
+void mp_sys_fault(const char *name);
+#define mp_fault(name) mp_sys_fault(name)
+#else
+#define mp_fault(name) ((void)0)
+#endif
+
+#endif
