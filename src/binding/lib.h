@@ -1,0 +1,73 @@
+/*
+** lib.h: what all faces share: loading, classes, results, and the few calls
+** that the program needs.
+*/
+#ifndef MP_BINDING_LIB_H
+#define MP_BINDING_LIB_H
+
+#include <stddef.h>
+
+#include "lua.h"
+
+#include "lauxlib.h"
+#include "lualib.h"
+
+#include "engine/sys.h"
+
+#define MP_EXPORT __attribute__((visibility("default")))
+
+/* A Lua module that the build baked in; see bake.c. The list ends with NULL. */
+typedef struct mp_baked {
+    const char *name;
+    const unsigned char *bytes;
+    size_t len;
+} mp_baked;
+
+extern const mp_baked mp_baked_modules[];
+
+/* The module: pushes the table that `require "luamp"` returns. */
+MP_EXPORT int luaopen_luamp(lua_State *L);
+
+/*
+** Turns an engine's result into Lua's idiom: rc >= 0 pushes true, a negative
+** errno pushes nil, "what: message", "ECODE". Returns the number of values.
+*/
+int mp_lib_result(lua_State *L, int rc, const char *what);
+
+/*
+** The end of a script, for a host that knows how it ended (the program, and
+** os.exit): runs the atexit hooks, then joins the children that are left, or
+** stops them all when `failed`. Never raises. Returns 0, or 128 + the signal
+** that interrupted the wait.
+*/
+int mp_lib_end(lua_State *L, int failed);
+
+/*
+** The exit status for an uncaught error object at `index`: 128 + signal for
+** an interruption, else EXIT_FAILURE.
+*/
+int mp_lib_status(lua_State *L, int index);
+
+/*
+** The number of a signal (SIGINT, SIGTERM, SIGHUP) that arrived and was not
+** raised as an error yet, or 0; the caller takes it over. For the prompt of
+** an interactive host, where no Lua code runs that it could interrupt.
+*/
+int mp_interrupt_take(lua_State *L);
+
+/*
+** Tells which thread runs from here on, where that changes outside of
+** coroutine.resume and its like: in a forked child. NULL: none of this state.
+*/
+void mp_interrupt_run_on(lua_State *L);
+lua_State *mp_interrupt_running(void);
+
+/* Writes out, in turn, what streams of this state have buffered. */
+void mp_output_flush_all(lua_State *L);
+
+/* Openers of the faces: each pushes a table of functions. */
+int mp_interrupt_open(lua_State *L);
+int mp_output_open(lua_State *L);
+int mp_process_open(lua_State *L);
+
+#endif

@@ -1,0 +1,293 @@
+/*
+** output.c: print, io.write and file:write, whole among the processes of a
+** family, and the Lua files that a child does not share with its parent.
+**
+** As long as the process is the only one of its family the stock functions do
+** the work. After that each call's text is put together first and written as
+** one by the engine, with the stock functions' results and errors. What makes
+** stdio hand its buffer over (flush, close, seek, setvbuf) does that in turn.
+**
+** Two weak tables in the registry hold files: those with buffered output, to
+** be written out in turn before a fork and at a child's end; and the private
+** ones, pipes to other programs and processes, whose inherited copies would
+** keep the pipe open for as long as a child lives. A child finds them closed,
+** unless they are its arguments or upvalues of its function.
+*/
+#include <errno.h>
+#include <stdio.h>
+#include <stdio_ext.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "binding/lib.h"
+#include "engine/family.h"
+#include "engine/output.h"
+
+#define BUFFERED "luamp.buffered"
+#define PRIVATE "luamp.private"
+
+static luaL_Stream *to_stream(lua_State *L, int index) {
+    return luaL_testudata(L, index, LUA_FILEHANDLE);
+}
+
+static FILE *open_file(lua_State *L, int index) {
+    luaL_Stream *s = to_stream(L, index);
+    return s != NULL && s->closef != NULL ? s->f : NULL;
+}
+
+static void remember(lua_State *L, const char *table, int index) {
+    index = lua_absindex(L, index);
+    lua_getfield(L, LUA_REGISTRYINDEX, table);
+    lua_pushvalue(L, index);
+    lua_pushboolean(L, 1);
+    lua_rawset(L, -3);
+    lua_pop(L, 1);
+}
+
+static int call_stock(lua_State *L) {
+    return lua_tocfunction(L, lua_upvalueindex(1))(L);
+}
+
+/* --- writing ------------------------------------------------------------- */
+
+static int print(lua_State *L) {
+    if (mp_family_alone())
+        return call_stock(L);
+    int n = lua_gettop(L);
+    luaL_Buffer text;
+    luaL_buffinit(L, &text);
+    for (int i = 1; i <= n; i++) {
+        if (i > 1)
+            luaL_addchar(&text, '\t');
+        luaL_tolstring(L, i, NULL);
+        luaL_addvalue(&text);
+    }
+    luaL_addchar(&text, '\n');
+    luaL_pushresult(&text);
+    size_t len;
+    const char *bytes = lua_tolstring(L, -1, &len);
+    mp_output_write(stdout, bytes, len); /* stock print does not look either */
+    mp_output_flush(stdout);
+    return 0;
+}
+
+/* Adds argument `arg` as the stock write puts it; 0 if it is no string or number. */
+static int add_argument(lua_State *L, luaL_Buffer *text, int arg) {
+    char number[64];
+    if (lua_isinteger(L, arg))
+        snprintf(number, sizeof number, LUA_INTEGER_FMT, lua_tointeger(L, arg));
+    else if (lua_type(L, arg) == LUA_TNUMBER)
+        snprintf(number, sizeof number, LUA_NUMBER_FMT, lua_tonumber(L, arg));
+    else if (lua_type(L, arg) == LUA_TSTRING) {
+        lua_pushvalue(L, arg);
+        luaL_addvalue(text);
+        return 1;
+    } else {
+        return 0;
+    }
+    luaL_addstring(text, number);
+    return 1;
+}
+
+/*
+** Writes arguments first..n to the file at index `file`. Those before a bad
+** argument are written and then it is complained about, as stock Lua does.
+*/
+static int write_arguments(lua_State *L, FILE *f, int file, int first, int n) {
+    luaL_Buffer text;
+    luaL_buffinit(L, &text);
+    int arg = first;
+    while (arg <= n && add_argument(L, &text, arg))
+        arg++;
+    luaL_pushresult(&text);
+    size_t len;
+    const char *bytes = lua_tolstring(L, -1, &len);
+    size_t before = __fpending(f);
+    int rc = mp_output_write(f, bytes, len);
+    if (before == 0 && __fpending(f) > 0 && f != stdout && f != stderr)
+        remember(L, BUFFERED, file);
+    if (arg <= n)
+        luaL_checkstring(L, arg); /* raises */
+    errno = rc < 0 ? -rc : 0;
+    if (rc < 0)
+        return luaL_fileresult(L, 0, NULL);
+    lua_pushvalue(L, file);
+    return 1;
+}
+
+static int file_write(lua_State *L) {
+    FILE *f = open_file(L, 1);
+    if (f == NULL || mp_family_alone())
+        return call_stock(L);
+    return write_arguments(L, f, 1, 2, lua_gettop(L));
+}
+
+static void push_default_output(lua_State *L) {
+    lua_getfield(L, LUA_REGISTRYINDEX, "_IO_output");
+}
+
+static int io_write(lua_State *L) {
+    if (mp_family_alone())
+        return call_stock(L);
+    int n = lua_gettop(L);
+    push_default_output(L);
+    FILE *f = open_file(L, -1);
+    if (f == NULL) {
+        lua_settop(L, n);
+        return call_stock(L); /* which says that it is closed */
+    }
+    return write_arguments(L, f, n + 1, 1, n);
+}
+
+/* --- handing over what is buffered --------------------------------------- */
+
+/* flush, close, seek, setvbuf of a file; io.flush and io.close of the default output too. */
+static int flush_first(lua_State *L) {
+    int n = lua_gettop(L);
+    if (!mp_family_alone()) {
+        if (n == 0)
+            push_default_output(L);
+        FILE *f = open_file(L, 1);
+        if (f != NULL)
+            mp_output_flush(f); /* an error stays with the stream: the stock function meets it */
+        lua_settop(L, n);
+    }
+    return call_stock(L);
+}
+
+void mp_output_flush_all(lua_State *L) {
+    mp_output_flush(stdout);
+    lua_getfield(L, LUA_REGISTRYINDEX, BUFFERED);
+    for (lua_pushnil(L); lua_next(L, -2) != 0; lua_pop(L, 1)) {
+        FILE *f = open_file(L, -2);
+        if (f != NULL)
+            mp_output_flush(f);
+    }
+    lua_pop(L, 1);
+}
+
+/* flush_streams() */
+static int flush_streams(lua_State *L) {
+    mp_output_flush_all(L);
+    return 0;
+}
+
+/* report(text): on standard error, in one piece. */
+static int report(lua_State *L) {
+    size_t len;
+    const char *text = luaL_checklstring(L, 1, &len);
+    return mp_lib_result(L, mp_output_write(stderr, text, len), NULL);
+}
+
+/* --- private files ------------------------------------------------------- */
+
+static int io_popen(lua_State *L) {
+    int n = call_stock(L);
+    if (to_stream(L, -n) != NULL)
+        remember(L, PRIVATE, -n);
+    return n;
+}
+
+static int close_stream(lua_State *L) {
+    luaL_Stream *s = luaL_checkudata(L, 1, LUA_FILEHANDLE);
+    return luaL_fileresult(L, fclose(s->f) == 0, NULL);
+}
+
+/* open_stream(descriptor, mode): a private Lua file that owns the descriptor. */
+static int open_stream(lua_State *L) {
+    int fd = (int)luaL_checkinteger(L, 1);
+    luaL_Stream *s = lua_newuserdatauv(L, sizeof *s, 0);
+    s->closef = NULL;
+    luaL_setmetatable(L, LUA_FILEHANDLE);
+    s->f = fdopen(fd, luaL_checkstring(L, 2));
+    if (s->f == NULL)
+        return luaL_fileresult(L, 0, NULL);
+    s->closef = close_stream;
+    remember(L, PRIVATE, -1);
+    return 1;
+}
+
+/*
+** close_private(keep): in a child; files that are keys of the table `keep`
+** stay open. The parent's buffer is not written a second time: the descriptor
+** is closed beneath it.
+*/
+static int close_private(lua_State *L) {
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_getfield(L, LUA_REGISTRYINDEX, PRIVATE);
+    for (lua_pushnil(L); lua_next(L, 2) != 0; lua_pop(L, 1)) {
+        luaL_Stream *s = to_stream(L, 3);
+        lua_pushvalue(L, 3);
+        int kept = lua_rawget(L, 1) != LUA_TNIL;
+        lua_pop(L, 1);
+        if (!kept && s->closef != NULL) {
+            s->closef = NULL;
+            __fpurge(s->f);
+            close(fileno(s->f));
+        }
+    }
+    return 0;
+}
+
+/* has_private(): whether there may be any. */
+static int has_private(lua_State *L) {
+    lua_getfield(L, LUA_REGISTRYINDEX, PRIVATE);
+    lua_pushnil(L);
+    lua_pushboolean(L, lua_next(L, -2) != 0);
+    return 1;
+}
+
+/* --- the face ------------------------------------------------------------ */
+
+/* In the table on top, wraps the stock C function of that name, if there is one. */
+static void wrap(lua_State *L, const char *name, lua_CFunction f) {
+    if (lua_getfield(L, -1, name) == LUA_TFUNCTION && lua_iscfunction(L, -1)) {
+        lua_pushcclosure(L, f, 1);
+        lua_setfield(L, -2, name);
+    } else {
+        lua_pop(L, 1);
+    }
+}
+
+static void wrap_io(lua_State *L) {
+    if (lua_getglobal(L, LUA_IOLIBNAME) == LUA_TTABLE) {
+        wrap(L, "write", io_write);
+        wrap(L, "flush", flush_first);
+        wrap(L, "close", flush_first);
+        wrap(L, "popen", io_popen);
+    }
+    lua_pop(L, 1);
+    if (luaL_getmetatable(L, LUA_FILEHANDLE) == LUA_TTABLE &&
+        lua_getfield(L, -1, "__index") == LUA_TTABLE) {
+        static const char *const names[] = {"flush", "close", "seek", "setvbuf"};
+        wrap(L, "write", file_write);
+        for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+            wrap(L, names[i], flush_first);
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+}
+
+static void make_weak_table(lua_State *L, const char *name) {
+    lua_newtable(L);
+    lua_createtable(L, 0, 1);
+    lua_pushliteral(L, "k");
+    lua_setfield(L, -2, "__mode");
+    lua_setmetatable(L, -2);
+    lua_setfield(L, LUA_REGISTRYINDEX, name);
+}
+
+static const luaL_Reg functions[] = {
+    {"flush_streams", flush_streams}, {"report", report},           {"open_stream", open_stream},
+    {"close_private", close_private}, {"has_private", has_private}, {NULL, NULL}};
+
+int mp_output_open(lua_State *L) {
+    make_weak_table(L, BUFFERED);
+    make_weak_table(L, PRIVATE);
+    lua_pushglobaltable(L);
+    wrap(L, "print", print);
+    lua_pop(L, 1);
+    wrap_io(L);
+    luaL_newlib(L, functions);
+    return 1;
+}

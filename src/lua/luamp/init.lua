@@ -1,0 +1,43 @@
+-- luamp: what `require "luamp"` gives. Names only; the work is elsewhere.
+
+local core = require "luamp.core"
+local errors = require "luamp.errors"
+local cpu = require "luamp.cpu"
+local options = require "luamp.options"
+local process = require "luamp.process"
+
+local mp = {
+    _VERSION = "luamp " .. core.version,
+
+    process = process.new,
+    current_process = process.current,
+    parent_process = process.parent,
+    active_children = process.active,
+    wait = process.wait,
+    atexit = process.atexit,
+    seed = process.seed,
+    sleep = process.sleep,
+    set_start_method = process.set_start_method,
+    get_start_method = process.get_start_method,
+
+    cpu_count = cpu.count,
+    clock = core.clock,
+    getpid = core.getpid,
+    getppid = core.getppid,
+    is_error = errors.is_error,
+}
+
+process.version = mp._VERSION
+core.on_interruption(errors.interrupted)
+
+-- Names that the manual of a later release has: asking for one says so.
+local later = { on_signal = true, scope = true }
+
+return setmetatable(mp, {
+    __index = function(_, name)
+        if later[name] then
+            options.misuse("mp." .. name, "it is not available in %s", mp._VERSION)
+        end
+        return nil
+    end,
+})

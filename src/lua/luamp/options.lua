@@ -1,0 +1,102 @@
+-- luamp.options: reading option tables and arguments. Misuse raises a plain
+-- string at the script's line and names the culprit.
+
+local core = require "luamp.core"
+
+local options = {}
+
+-- Raises misuse: `where` is the call as the user knows it ("mp.process").
+function options.misuse(where, text, ...)
+    core.misuse(where .. ": " .. text:format(...))
+end
+
+-- The number of single-letter edits (swaps of neighbours too) from a to b:
+-- optimal string alignment distance, row by row.
+local function distance(a, b)
+    local before, last, row = nil, nil, {}
+    for j = 0, #b do row[j] = j end
+    for i = 1, #a do
+        before, last, row = last, row, { [0] = i }
+        for j = 1, #b do
+            local same = a:byte(i) == b:byte(j)
+            local d = math.min(last[j] + 1, row[j - 1] + 1, last[j - 1] + (same and 0 or 1))
+            if before and j > 1 and a:byte(i) == b:byte(j - 1) and a:byte(i - 1) == b:byte(j) then
+                d = math.min(d, before[j - 2] + 1)
+            end
+            row[j] = d
+        end
+    end
+    return row[#b]
+end
+
+local function nearest(word, known)
+    local best, least
+    for name in pairs(known) do
+        local d = distance(word, name)
+        if not least or d < least or (d == least and name < best) then best, least = name, d end
+    end
+    return best
+end
+
+local function unknown(where, key, known)
+    if type(key) ~= "string" then
+        options.misuse(where, "options are named, and one is given for the key %s", tostring(key))
+    end
+    options.misuse(where, "unknown option '%s' (did you mean '%s'?)", key, nearest(key, known))
+end
+
+local function article(kind)
+    return (kind:find("^[aeiou]") and "an " or "a ") .. kind
+end
+
+-- Whether the value is what the word says, and how to say that it must be.
+local is = {}
+
+function is.callable(v)
+    local mt = type(v) ~= "function" and debug.getmetatable(v)
+    return type(v) == "function" or (type(mt) == "table" and mt.__call ~= nil), "a function"
+end
+
+function is.integer(v)
+    return math.type(v) == "integer", "an integer"
+end
+
+function is.text(v)
+    return type(v) == "string" and v ~= "" and not v:find("\0"), "a string that is not empty"
+end
+
+local function matches(value, kind)
+    if is[kind] then return is[kind](value) end
+    return type(value) == kind, article(kind)
+end
+
+function options.is_callable(v)
+    return (is.callable(v))
+end
+
+-- Raises unless every key of `given` is in `known`, which maps option names to
+-- what the value must be: a type's name, "callable", "integer", "text".
+function options.check(where, given, known)
+    for key, value in next, given do
+        local kind = known[key]
+        if not kind then unknown(where, key, known) end
+        local ok, wanted = matches(value, kind)
+        if not ok then
+            options.misuse(where, "option '%s' must be %s, not %s", key, wanted,
+                value == "" and "an empty one" or article(type(value)))
+        end
+    end
+end
+
+-- A timeout as a deadline: nil is for ever, 0 or less is now.
+function options.deadline(where, seconds)
+    if seconds ~= nil and type(seconds) ~= "number" then
+        options.misuse(where, "the timeout must be a number of seconds, not %s",
+            article(type(seconds)))
+    elseif seconds ~= seconds then
+        options.misuse(where, "the timeout is not a number (NaN)")
+    end
+    return core.deadline(seconds)
+end
+
+return options

@@ -1,0 +1,88 @@
+-- luamp.streams: the options stdin, stdout and stderr of a process.
+--
+--   "inherit"   the parent's own (the default)      "null"   nothing
+--   "pipe"      p.stdin, p.stdout, p.stderr: Lua files of the parent
+--   "capture"   the whole text, when it has ended; for the two outputs
+--   else        a path: read, or made empty and then appended to, so that two
+--               processes may write to one file
+--
+-- The parent's ends are private files: no child holds them, so the end of a
+-- stream is seen when its only writer ends. Captured text goes to an anonymous
+-- file: a child never waits for its parent to read.
+
+local core = require "luamp.core"
+local options = require "luamp.options"
+
+local streams = {}
+
+local names = { "stdin", "stdout", "stderr" }
+
+function streams.check(where, given)
+    if given.stdin == "capture" then
+        options.misuse(where, "option 'stdin' cannot be 'capture', which is for outputs")
+    end
+end
+
+-- Each kind opens its stream: returns the child's descriptor, or nil, message;
+-- it may set a file or a captured descriptor in the state.
+local open = {}
+
+function open.inherit()
+    return -1
+end
+
+function open.null(_, name)
+    return core.open("/dev/null", name == "stdin" and "read" or "write")
+end
+
+function open.pipe(s, name)
+    local reading, writing = core.pipe()
+    if not reading then return nil, writing end
+    local is_input = name == "stdin"
+    s.files[name] = core.open_stream(is_input and writing or reading, is_input and "w" or "r")
+    return is_input and reading or writing
+end
+
+function open.capture(s, name)
+    local fd, message = core.memory_file()
+    if not fd then return nil, message end
+    s.captured[name] = fd
+    return core.duplicate(fd)
+end
+
+local function open_path(_, name, path)
+    return core.open(path, name == "stdin" and "read" or "write")
+end
+
+-- Opens what the process's options ask for into the engine's spec. Returns the
+-- spec, or nil and the reason. What the child alone needs is put in `opened`.
+function streams.open(s, spec, opened)
+    s.files, s.captured = {}, {}
+    for _, name in ipairs(names) do
+        local kind = s.options[name] or "inherit"
+        local fd, message = (open[kind] or open_path)(s, name, kind)
+        if not fd then return nil, name .. ": " .. message end
+        if fd >= 0 then spec[name], opened[#opened + 1] = fd, fd end
+    end
+    return spec
+end
+
+-- The process has ended: captured text is read.
+function streams.settle(s)
+    for name, fd in pairs(s.captured) do
+        s.files[name] = core.read_file(fd)
+        core.close(fd)
+    end
+    s.captured = {}
+end
+
+-- Closes what is left of the parent's side.
+function streams.drop(s)
+    for _, file in pairs(s.files or {}) do
+        if io.type(file) == "file" then file:close() end
+    end
+    for _, fd in pairs(s.captured or {}) do core.close(fd) end
+    s.files, s.captured = nil, nil
+end
+
+return streams
