@@ -11,7 +11,15 @@
 #include <string.h>
 
 #include "binding/codec.h"
+#include "engine/heap.h"
 #include "engine/proc.h"
+
+void mp_lib_adopt_heap(lua_State *L) {
+    void *data;
+    lua_Alloc own = lua_getallocf(L, &data);
+    if (own != mp_heap_alloc && mp_heap_adopt(own, data))
+        lua_setallocf(L, mp_heap_alloc, NULL);
+}
 
 /* --- results ------------------------------------------------------------- */
 

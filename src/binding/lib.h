@@ -29,6 +29,12 @@ extern const mp_baked mp_baked_modules[];
 MP_EXPORT int luaopen_luamp(lua_State *L);
 
 /*
+** Changes the state over to the engine's heap, which is cheap to fork. For a
+** host at the birth of a state, and for every forked child.
+*/
+void mp_lib_adopt_heap(lua_State *L);
+
+/*
 ** Turns an engine's result into Lua's idiom: rc >= 0 pushes true, a negative
 ** errno pushes nil, "what: message", "ECODE". Returns the number of values.
 */

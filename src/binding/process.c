@@ -142,6 +142,7 @@ static void settle_in(lua_State *L, birth *b) {
 static int live(lua_State *L) {
     birth *b = lua_touserdata(L, 1);
     lua_State *T = b->T;
+    mp_lib_adopt_heap(L);
     settle_in(L, b);
     push_hook(T, "finish");
     lua_insert(T, 1);

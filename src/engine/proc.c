@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "engine/family.h"
+#include "engine/heap.h"
 #include "engine/output.h"
 
 #define GRACE_AT_END (5 * MP_SECOND) /* of daemons, as for stop() */
@@ -229,6 +230,7 @@ _Noreturn static void child(birth *b, int (*body)(void *), void *arg) {
     self_pid = getpid();
     is_child = 1;
     forget_children();
+    mp_heap_fork();
     if (b->spec->detached)
         setsid();
     else if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != creator)
@@ -476,8 +478,21 @@ static int wait_or_kill(mp_proc *p, int stopping, mp_time deadline) {
     return rc;
 }
 
+/* On stderr, as for an interruption that ended the script itself. */
+static void tell_interruption(int signo) {
+    char name[16], text[64];
+    int len = signo == SIGINT ? snprintf(text, sizeof text, "luamp: interrupted\n")
+                              : snprintf(text, sizeof text, "luamp: interrupted by %s\n",
+                                         mp_sys_signal_name(signo, name));
+    mp_output_write(stderr, text, (size_t)len);
+}
+
 int mp_proc_end(int failed) {
     int interrupted = 0;
+    if (children == NULL)
+        return 0;
+    if (!is_child)
+        mp_sys_interrupts_reopen();
     mp_time deadline = mp_sys_now() + (failed ? GRACE_AFTER_FAILURE : GRACE_AT_END);
     stop_children(!failed);
     for (mp_proc *p = children, *next; p != NULL; p = next) {
@@ -487,6 +502,7 @@ int mp_proc_end(int failed) {
         int rc = wait_or_kill(p, failed || p->daemon, deadline);
         if (rc == -EINTR && mp_sys_interrupt_pending() != 0) {
             interrupted = mp_sys_interrupt_take();
+            tell_interruption(interrupted);
             failed = 1;
             deadline = mp_sys_now() + GRACE_AFTER_FAILURE;
             stop_children(0);

@@ -129,6 +129,8 @@ static void note_interrupt(int signo) {
     errno = saved;
 }
 
+static int interrupt_open[N_INTERRUPTS]; /* those that were not ignored */
+
 void mp_sys_interrupts_open(void (*wake)(int signo)) {
     if (interrupt_wake != NULL)
         return;
@@ -136,7 +138,17 @@ void mp_sys_interrupts_open(void (*wake)(int signo)) {
     for (size_t i = 0; i < N_INTERRUPTS; i++) {
         struct sigaction old;
         sigaction(interrupts[i], NULL, &old);
-        if (old.sa_handler != SIG_IGN)
+        interrupt_open[i] = old.sa_handler != SIG_IGN;
+        if (interrupt_open[i])
+            disposition(interrupts[i], on_interrupt);
+    }
+}
+
+void mp_sys_interrupts_reopen(void) {
+    for (size_t i = 0; i < N_INTERRUPTS; i++) {
+        struct sigaction now;
+        sigaction(interrupts[i], NULL, &now);
+        if (interrupt_open[i] && now.sa_handler == SIG_DFL)
             disposition(interrupts[i], on_interrupt);
     }
 }

@@ -85,6 +85,12 @@ const char *mp_sys_error_name(int rc);
 */
 void mp_sys_interrupts_open(void (*wake)(int signo));
 
+/*
+** Takes back the signals that a host has given their default action meanwhile
+** (stock lua does with SIGINT when a script has ended).
+*/
+void mp_sys_interrupts_reopen(void);
+
 /* The pending interruption's number, or 0; take also ends its being pending. */
 int mp_sys_interrupt_pending(void);
 int mp_sys_interrupt_take(void);

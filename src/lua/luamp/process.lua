@@ -27,6 +27,7 @@ local misuse = options.misuse
 local randomseed, random = math.randomseed, math.random
 local unpack = table.unpack
 
+local none = {}        -- an empty table that stays empty
 local class = { __name = WHERE }
 local methods = {}
 
@@ -161,11 +162,12 @@ function process.new(given)
     local own, name = own_state(), next_name()
     local daemon = given.daemon
     if daemon == nil then daemon = own.daemon end
-    return new_object {
-        status = "new", role = "child", owner = core.getpid(), owner_name = own.name,
+    return new_object { -- with every field that it will have: a table that never grows
+        status = "new", role = "child", owner = own.pid, owner_name = own.name,
         name = given.name or name, lineage = name, daemon = daemon,
-        detached = given.detached or false, target = given.target, args = given.args or {},
-        options = given,
+        detached = given.detached or false, target = given.target, args = given.args or none,
+        options = given, object = nil, pid = nil, handle = nil, order = nil, exitcode = nil,
+        stolen = nil, outcome = nil, files = none, captured = none, keep = nil, opened = none,
     }
 end
 
@@ -190,24 +192,33 @@ local function fail_to_start(s, reason)
     misuse(WHERE, "cannot start '%s': %s", s.name, reason)
 end
 
--- What the engine is told; descriptors that were opened for it are in `opened`.
-local function make_spec(s, opened)
+-- What the engine is told; descriptors that are opened for it are in s.opened.
+local function make_spec(s)
     local given = s.options
     local spec = { detached = s.detached and 1 or 0, daemon = s.daemon and 1 or 0,
         nice = given.nice, cpus = given.cpus }
     if given.cwd then
         local fd, message = core.open(given.cwd, "folder")
         if not fd then return nil, "cwd: " .. message end
-        spec.cwd, opened[#opened + 1] = fd, fd
+        spec.cwd, s.opened[1] = fd, fd
     end
-    return streams.open(s, spec, opened)
+    return streams.open(s, spec)
 end
 
-local function fork(s, opened)
-    local spec, failure = make_spec(s, opened)
+local function is_plain(s)
+    local given = s.options
+    return not (s.detached or s.daemon or given.cwd or given.stdin or given.stdout or given.stderr
+        or given.nice or given.cpus)
+end
+
+local function fork(s)
+    local spec, failure = none, nil
+    if not is_plain(s) then
+        s.opened, s.files, s.captured = {}, {}, {}
+        spec, failure = make_spec(s)
+    end
     if not spec then return nil, failure end
     s.keep = core.has_private() and kept_files(s) or nil
-    s.inherited = opened
     s.order = n_started + 1
     s.handle = core.handle()
     return core.fork(s.handle, spec, s, s.target, s.args, s.args.n or #s.args)
@@ -218,9 +229,9 @@ function methods.start(p)
     if s.status ~= "new" then misuse(WHERE, "process '%s' has been started already", s.name) end
     oom_before = oom_before or cgroup.oom_kills() or 0
     core.went_on()
-    local opened = {}
-    local ok, failure = fork(s, opened)
-    for _, fd in ipairs(opened) do core.close(fd) end
+    local ok, failure = fork(s)
+    for _, fd in ipairs(s.opened) do core.close(fd) end
+    s.opened = none
     if not ok then
         streams.drop(s)
         fail_to_start(s, failure)
@@ -228,7 +239,7 @@ function methods.start(p)
     s.status, s.pid = "running", core.pid(s.handle)
     n_started = s.order
     running[s] = true
-    s.target, s.args, s.keep, s.inherited = nil, nil, nil, nil
+    s.target, s.args, s.keep = nil, nil, nil
     return p
 end
 
@@ -253,9 +264,9 @@ local function enter(s)
     new_object(created)
     this, s.role, s.status, s.pid = s, "self", "running", core.getpid()
     running, hooks, n_named, n_started = {}, {}, 0, 0
-    core.close_private(s.keep or {})
-    for _, fd in ipairs(s.inherited) do core.close(fd) end
-    for key, value in pairs(s.options.env or {}) do core.set_env(key, value or nil) end
+    if s.keep then core.close_private(s.keep) end
+    for _, fd in ipairs(s.opened) do core.close(fd) end
+    for key, value in pairs(s.options.env or none) do core.set_env(key, value or nil) end
     reseed(s.order)
 end
 
@@ -526,7 +537,7 @@ end
 for _, name in ipairs { "stdin", "stdout", "stderr" } do
     fields[name] = function(s)
         if s.role == "child" and s.status == "running" then has_ended(s) end
-        return s.files and s.files[name]
+        return s.files[name]
     end
 end
 

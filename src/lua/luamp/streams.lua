@@ -55,9 +55,10 @@ local function open_path(_, name, path)
 end
 
 -- Opens what the process's options ask for into the engine's spec. Returns the
--- spec, or nil and the reason. What the child alone needs is put in `opened`.
-function streams.open(s, spec, opened)
-    s.files, s.captured = {}, {}
+-- spec, or nil and the reason. What the child alone needs is put in s.opened,
+-- the parent's files in s.files, descriptors to be read in s.captured.
+function streams.open(s, spec)
+    local opened = s.opened
     for _, name in ipairs(names) do
         local kind = s.options[name] or "inherit"
         local fd, message = (open[kind] or open_path)(s, name, kind)
@@ -70,19 +71,21 @@ end
 -- The process has ended: captured text is read.
 function streams.settle(s)
     for name, fd in pairs(s.captured) do
-        s.files[name] = core.read_file(fd)
+        s.files[name], s.captured[name] = core.read_file(fd), nil
         core.close(fd)
     end
-    s.captured = {}
 end
 
 -- Closes what is left of the parent's side.
 function streams.drop(s)
-    for _, file in pairs(s.files or {}) do
+    for name, file in pairs(s.files) do
         if io.type(file) == "file" then file:close() end
+        s.files[name] = nil
     end
-    for _, fd in pairs(s.captured or {}) do core.close(fd) end
-    s.files, s.captured = nil, nil
+    for name, fd in pairs(s.captured) do
+        core.close(fd)
+        s.captured[name] = nil
+    end
 end
 
 return streams
