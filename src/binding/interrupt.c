@@ -14,6 +14,7 @@
 #include "engine/proc.h"
 
 static lua_State *running;
+static lua_State *root; /* in a child: the thread that its function runs on */
 
 static struct {
     lua_State *L; /* where our hook is set, or NULL */
@@ -66,14 +67,20 @@ static void wake(int signo) {
 int mp_interrupt_take(lua_State *L) {
     (void)L;
     disarm();
+    mp_proc_interrupted(0);
     return mp_sys_interrupt_take();
 }
 
-void mp_interrupt_run_on(lua_State *L) {
+static void run_on(lua_State *L) {
     disarm();
     running = L;
     if (mp_sys_interrupt_pending() != 0)
         arm(L);
+}
+
+void mp_interrupt_run_on(lua_State *L) {
+    root = L;
+    run_on(L);
 }
 
 lua_State *mp_interrupt_running(void) {
@@ -94,7 +101,7 @@ static int resume(lua_State *L, lua_State *co, int n_args) {
     int status = lua_resume(co, L, n_args, &n_results);
     running = L;
     if (mp_sys_interrupt_pending() != 0)
-        mp_interrupt_run_on(L);
+        run_on(L);
     if (status != LUA_OK && status != LUA_YIELD) {
         lua_xmove(co, L, 1);
         return -1;
@@ -169,17 +176,21 @@ static int coroutine_close(lua_State *L) {
     int n = lua_tocfunction(L, lua_upvalueindex(1))(L);
     running = L;
     if (mp_sys_interrupt_pending() != 0)
-        mp_interrupt_run_on(L);
+        run_on(L);
     return n;
 }
 
 /* A child's function runs on a thread of its own; to the script it is the main one. */
 static int coroutine_running(lua_State *L) {
     int is_main = lua_pushthread(L);
-    lua_getfield(L, LUA_REGISTRYINDEX, "luamp.root");
-    lua_pushboolean(L, is_main || lua_rawequal(L, -1, -2));
-    lua_replace(L, -2);
+    lua_pushboolean(L, is_main || L == root);
     return 2;
+}
+
+static int coroutine_yield(lua_State *L) {
+    if (L == root)
+        return luaL_error(L, "attempt to yield from outside a coroutine");
+    return lua_yield(L, lua_gettop(L));
 }
 
 /* Replaces coroutine.NAME if it is there and is a C function, as in stock Lua. */
@@ -198,6 +209,7 @@ static void replace_all(lua_State *L) {
         replace(L, "wrap", coroutine_wrap);
         replace(L, "close", coroutine_close);
         replace(L, "running", coroutine_running);
+        replace(L, "yield", coroutine_yield);
     }
     lua_pop(L, 1);
 }

@@ -131,7 +131,7 @@ static void merge(lua_State *L) {
 
 static void open_core(lua_State *L) {
     static int (*const openers[])(lua_State *) = {mp_codec_open, mp_interrupt_open, mp_output_open,
-                                                  mp_process_open};
+                                                  mp_life_open,  mp_process_open,   mp_system_open};
     lua_newtable(L);
     luaL_setfuncs(L, functions, 0);
     luaL_newmetatable(L, "luamp.error");

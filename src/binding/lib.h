@@ -68,12 +68,30 @@ int mp_interrupt_take(lua_State *L);
 void mp_interrupt_run_on(lua_State *L);
 lua_State *mp_interrupt_running(void);
 
-/* Writes out, in turn, what streams of this state have buffered. */
-void mp_output_flush_all(lua_State *L);
+/* Writes out, in turn, what streams of this state have buffered. 0, or the first -errno. */
+int mp_output_flush_all(lua_State *L);
+
+/* The main thread of L's state. */
+lua_State *mp_lib_main_thread(lua_State *L);
+
+/*
+** What a fork takes along for the child. T is a thread made for the child's
+** function, and holds its state, the function and n_args arguments.
+*/
+typedef struct mp_birth {
+    lua_State *L; /* the thread that forked */
+    lua_State *T;
+    int n_args;
+} mp_birth;
+
+/* The body of a forked child: lives the life of an mp_birth, and does not return. */
+int mp_life(void *birth);
 
 /* Openers of the faces: each pushes a table of functions. */
 int mp_interrupt_open(lua_State *L);
 int mp_output_open(lua_State *L);
+int mp_life_open(lua_State *L);
 int mp_process_open(lua_State *L);
+int mp_system_open(lua_State *L);
 
 #endif

@@ -155,21 +155,16 @@ static int flush_first(lua_State *L) {
     return call_stock(L);
 }
 
-void mp_output_flush_all(lua_State *L) {
-    mp_output_flush(stdout);
+int mp_output_flush_all(lua_State *L) {
+    int rc = mp_output_flush(stdout);
     lua_getfield(L, LUA_REGISTRYINDEX, BUFFERED);
     for (lua_pushnil(L); lua_next(L, -2) != 0; lua_pop(L, 1)) {
         FILE *f = open_file(L, -2);
-        if (f != NULL)
-            mp_output_flush(f);
+        int failed = f != NULL ? mp_output_flush(f) : 0;
+        rc = rc != 0 ? rc : failed;
     }
     lua_pop(L, 1);
-}
-
-/* flush_streams() */
-static int flush_streams(lua_State *L) {
-    mp_output_flush_all(L);
-    return 0;
+    return rc;
 }
 
 /* report(text): on standard error, in one piece. */
@@ -277,9 +272,11 @@ static void make_weak_table(lua_State *L, const char *name) {
     lua_setfield(L, LUA_REGISTRYINDEX, name);
 }
 
-static const luaL_Reg functions[] = {
-    {"flush_streams", flush_streams}, {"report", report},           {"open_stream", open_stream},
-    {"close_private", close_private}, {"has_private", has_private}, {NULL, NULL}};
+static const luaL_Reg functions[] = {{"report", report},
+                                     {"open_stream", open_stream},
+                                     {"close_private", close_private},
+                                     {"has_private", has_private},
+                                     {NULL, NULL}};
 
 int mp_output_open(lua_State *L) {
     make_weak_table(L, BUFFERED);

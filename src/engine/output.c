@@ -13,6 +13,8 @@
 #include "engine/family.h"
 #include "engine/sys.h"
 
+#define BUFFER 4096 /* what stdio makes for a pipe or a file, at least */
+
 /* Whether stdio can keep the bytes without handing anything over. */
 static int fits(FILE *stream, const char *bytes, size_t len) {
     size_t room = __fbufsize(stream);
@@ -40,6 +42,16 @@ static int write_through(FILE *stream, const char *bytes, size_t len) {
     return rc;
 }
 
+/*
+** The first bytes of a stream: stdio makes its buffer, and chooses its mode,
+** as it writes. What would not fit a buffer of the usual size goes out whole.
+*/
+static int write_first(FILE *stream, const char *bytes, size_t len) {
+    if (fwrite(bytes, 1, len, stream) != len)
+        return -errno;
+    return len < BUFFER && !__flbf(stream) ? 0 : fflush(stream) == 0 ? 0 : -errno;
+}
+
 int mp_output_write(FILE *stream, const char *bytes, size_t len) {
     if (len == 0)
         return 0;
@@ -47,7 +59,9 @@ int mp_output_write(FILE *stream, const char *bytes, size_t len) {
         return fwrite(bytes, 1, len, stream) == len ? 0 : -errno;
     int turn = turn_at(stream);
     int rc = fflush(stream) == 0 ? 0 : -errno;
-    if (rc == 0 && fits(stream, bytes, len))
+    if (rc == 0 && __fbufsize(stream) == 0)
+        rc = write_first(stream, bytes, len);
+    else if (rc == 0 && fits(stream, bytes, len))
         rc = fwrite(bytes, 1, len, stream) == len ? 0 : -errno;
     else if (rc == 0)
         rc = write_through(stream, bytes, len);

@@ -107,12 +107,13 @@ static int output_lost(int rc, int status) {
     return status != 0 ? status : EXIT_FAILURE;
 }
 
-void mp_proc_leave(int status) {
+void mp_proc_leave(int status, int lost) {
     int rc = mp_output_flush(stdout);
     if (fflush(NULL) != 0 && rc == 0)
         rc = -errno;
-    if (rc != 0 && rc != -EBADF) /* EBADF: it had no such stream from the beginning */
-        status = output_lost(rc, status);
+    lost = lost != 0 ? lost : rc;
+    if (lost != 0 && lost != -EBADF) /* EBADF: it had no such stream from the beginning */
+        status = output_lost(lost, status);
     mp_family_leave(status);
     _exit(status);
 }
@@ -124,7 +125,7 @@ static void at_exit(int status, void *registered_by) {
     fflush(NULL);
     if (is_child) {
         mp_proc_end(1);
-        mp_proc_leave(status);
+        mp_proc_leave(status, 0);
     }
     int interrupted = mp_proc_end(status != 0);
     if (interrupted == 0 && status != 0)
@@ -206,8 +207,13 @@ static void close_report(int *end) {
     *end = -1;
 }
 
-/* Bytes that could not be flushed before the fork are the parent's to write. */
-static void drop_buffers(void) {
+/*
+** Bytes that could not be flushed before the fork are the parent's to write;
+** what it has read ahead belongs to a stdin that the child may not have.
+*/
+static void drop_buffers(const mp_proc_spec *spec) {
+    if (spec->streams[0] >= 0)
+        __fpurge(stdin);
     if (__fpending(stdout) > 0)
         __fpurge(stdout);
     if (__fpending(stderr) > 0)
@@ -236,7 +242,7 @@ _Noreturn static void child(birth *b, int (*body)(void *), void *arg) {
     else if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != creator)
         _exit(EXIT_FAILURE); /* the creator is gone already */
     mp_family_enter(b->member);
-    drop_buffers();
+    drop_buffers(b->spec);
     if (b->report[1] >= 0)
         report_set_up(b);
     mp_sys_interrupts_child();
@@ -244,7 +250,7 @@ _Noreturn static void child(birth *b, int (*body)(void *), void *arg) {
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    mp_proc_leave(body(arg));
+    mp_proc_leave(body(arg), 0);
 }
 
 /* More descriptors than the soft limit allows, as far as the hard one does. */

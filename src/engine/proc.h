@@ -42,8 +42,11 @@ typedef struct mp_proc_spec {
 int mp_proc_fork(const mp_proc_spec *spec, int (*body)(void *), void *arg, mp_proc **child,
                  const char **step);
 
-/* A process that forked before, or its child: the end of it in order. */
-_Noreturn void mp_proc_leave(int status);
+/*
+** The end of a child in order. `lost` is 0, or the -errno of output that could
+** not be written: that is told on stderr, and the status is not 0 then.
+*/
+_Noreturn void mp_proc_leave(int status, int lost);
 
 /* Whether the calling process is a child of the family. */
 int mp_proc_is_child(void);

@@ -30,17 +30,23 @@ function errors.traceback(level)
     return table.concat(lines, "\n")
 end
 
-local function with_call(e, process, text)
+-- A copy that knows one call more: in the process `name`, at that traceback. A
+-- process that is the last of the list already has told its part.
+local function with_call(e, name, pid, text)
+    local calls = e.calls or {}
+    local last = calls[#calls]
+    if last and last.process == name and last.pid == pid then return e end
     local copy = {}
     for k, v in next, e do copy[k] = v end
-    copy.calls = table.move(e.calls or {}, 1, #(e.calls or {}), 1, {})
-    copy.calls[#copy.calls + 1] = { process = process, traceback = text }
+    copy.calls = table.move(calls, 1, #calls, 1, {})
+    copy.calls[#calls + 1] = { process = name, pid = pid, traceback = text }
     return setmetatable(copy, meta)
 end
 
--- Raises the error object here; the traceback of the script's call goes with it.
-function errors.raise(e, process)
-    error(with_call(e, process, errors.traceback(2)), 0)
+-- Raises the error object in the process `name`; the traceback of the script's
+-- call goes with it.
+function errors.raise(e, name, pid)
+    error(with_call(e, name, pid, errors.traceback(2)), 0)
 end
 
 local function describe(value)
@@ -57,7 +63,7 @@ end
 -- What a process raised, as an error object: for a message handler, which
 -- passes the traceback, and for the errors that Lua gives no handler (memory).
 function errors.caught(value, process, pid, text)
-    if errors.is_error(value) then return with_call(value, process, text) end
+    if errors.is_error(value) then return with_call(value, process, pid, text) end
     return errors.new {
         kind = "error", message = describe(value), value = value,
         traceback = text, process = process, pid = pid,

@@ -5,6 +5,7 @@ local errors = require "luamp.errors"
 local cpu = require "luamp.cpu"
 local options = require "luamp.options"
 local process = require "luamp.process"
+local wait = require "luamp.wait"
 
 local mp = {
     _VERSION = "luamp " .. core.version,
@@ -13,10 +14,10 @@ local mp = {
     current_process = process.current,
     parent_process = process.parent,
     active_children = process.active,
-    wait = process.wait,
+    wait = wait.any,
     atexit = process.atexit,
     seed = process.seed,
-    sleep = process.sleep,
+    sleep = wait.sleep,
     set_start_method = process.set_start_method,
     get_start_method = process.get_start_method,
 

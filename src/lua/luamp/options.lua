@@ -11,22 +11,21 @@ function options.misuse(where, text, ...)
 end
 
 -- The number of single-letter edits (swaps of neighbours too) from a to b:
--- optimal string alignment distance, row by row.
+-- optimal string alignment distance.
 local function distance(a, b)
-    local before, last, row = nil, nil, {}
-    for j = 0, #b do row[j] = j end
+    local d = {}
+    for i = 0, #a do d[i] = { [0] = i } end
+    for j = 0, #b do d[0][j] = j end
     for i = 1, #a do
-        before, last, row = last, row, { [0] = i }
         for j = 1, #b do
             local same = a:byte(i) == b:byte(j)
-            local d = math.min(last[j] + 1, row[j - 1] + 1, last[j - 1] + (same and 0 or 1))
-            if before and j > 1 and a:byte(i) == b:byte(j - 1) and a:byte(i - 1) == b:byte(j) then
-                d = math.min(d, before[j - 2] + 1)
+            d[i][j] = math.min(d[i - 1][j] + 1, d[i][j - 1] + 1, d[i - 1][j - 1] + (same and 0 or 1))
+            if i > 1 and j > 1 and a:byte(i) == b:byte(j - 1) and a:byte(i - 1) == b:byte(j) then
+                d[i][j] = math.min(d[i][j], d[i - 2][j - 2] + 1)
             end
-            row[j] = d
         end
     end
-    return row[#b]
+    return d[#a][#b]
 end
 
 local function nearest(word, known)
@@ -49,6 +48,15 @@ local function article(kind)
     return (kind:find("^[aeiou]") and "an " or "a ") .. kind
 end
 
+-- How a message speaks of a value that is not what it should be.
+function options.describe(value)
+    local kind = type(value)
+    if value == nil then return "nothing" end
+    if kind == "string" then return ("the string %q"):format(#value < 40 and value or value:sub(1, 40) .. "...") end
+    if kind == "number" or kind == "boolean" then return tostring(value) end
+    return article(kind)
+end
+
 -- Whether the value is what the word says, and how to say that it must be.
 local is = {}
 
@@ -62,7 +70,8 @@ function is.integer(v)
 end
 
 function is.text(v)
-    return type(v) == "string" and v ~= "" and not v:find("\0"), "a string that is not empty"
+    return type(v) == "string" and v ~= "" and not v:find("\0"),
+        "a string, not empty and without zero bytes"
 end
 
 local function matches(value, kind)
@@ -82,19 +91,18 @@ function options.check(where, given, known)
         if not kind then unknown(where, key, known) end
         local ok, wanted = matches(value, kind)
         if not ok then
-            options.misuse(where, "option '%s' must be %s, not %s", key, wanted,
-                value == "" and "an empty one" or article(type(value)))
+            options.misuse(where, "option '%s' must be %s, not %s", key, wanted, options.describe(value))
         end
     end
 end
 
--- A timeout as a deadline: nil is for ever, 0 or less is now.
-function options.deadline(where, seconds)
+-- A timeout (or what `word` calls it) as a deadline: nil is for ever, 0 or less is now.
+function options.deadline(where, seconds, word)
     if seconds ~= nil and type(seconds) ~= "number" then
-        options.misuse(where, "the timeout must be a number of seconds, not %s",
-            article(type(seconds)))
+        options.misuse(where, "the %s must be a number of seconds, not %s", word or "timeout",
+            options.describe(seconds))
     elseif seconds ~= seconds then
-        options.misuse(where, "the timeout is not a number (NaN)")
+        options.misuse(where, "the %s is not a number (NaN)", word or "timeout")
     end
     return core.deadline(seconds)
 end

@@ -9,34 +9,27 @@
 --              be used; in others its methods raise and say whose it is
 --   handle     the engine's hold on the child, from start to close
 --   outcome    what the child left, read once when first asked for
---
--- The functions enter, caught, finish, leave and at_end are called by the
--- binding at the turns of a process's life; see binding/process.c.
 
 local core = require "luamp.core"
 local errors = require "luamp.errors"
 local options = require "luamp.options"
 local cgroup = require "luamp.cgroup"
-local culprit = require "luamp.culprit"
+local life = require "luamp.life"
 local streams = require "luamp.streams"
 
 local process = {}
 
 local WHERE = "mp.process"
 local misuse = options.misuse
-local randomseed, random = math.randomseed, math.random
 local unpack = table.unpack
 
 local none = {}        -- an empty table that stays empty
 local class = { __name = WHERE }
 local methods = {}
 
-local this             -- the state of the process that runs this
-local created          -- the state of the one that started it, in a child
-local running = {}     -- state -> true: children that have not been seen to end
+local running = {}     -- list of the children that have not been seen to end
+local swept = 0        -- how far `sweep` has come in it
 local n_named, n_started = 0, 0
-local hooks = {}       -- mp.atexit
-local seed             -- of mp.seed, for what this process starts
 local oom_before       -- the cgroup's count of kills for memory
 
 -- --- states -----------------------------------------------------------------
@@ -46,23 +39,18 @@ local function new_object(state)
     return state.object
 end
 
--- The process that runs this, as a state.
-local function own_state()
-    if not this then
-        this = { name = "main", pid = core.getpid(), daemon = false, role = "self" }
-        new_object(this)
-    end
-    return this
-end
+life.on_enter(function()
+    running, swept, n_named, n_started = {}, 0, 0, 0
+end)
 
 -- The state of `p` for a call: raises for what is no process, closed, or of others.
 local function state_of(p, call)
     local s = core.state(p, class)
     if not s then
-        misuse(WHERE, "%s must be called on a process, as in p:%s(...)", call, call)
+        misuse(WHERE, "'%s' must be called on a process, as in p:%s()", call, call)
     elseif s.status == "closed" then
         misuse(WHERE, "process '%s' is closed", s.name)
-    elseif s.owner and s.owner ~= core.getpid() and s ~= this then
+    elseif s.owner and s.owner ~= core.getpid() and s ~= life.own() then
         misuse(WHERE, "process '%s' belongs to process '%s' (pid %d), which alone can use it",
             s.name, s.owner_name, s.owner)
     end
@@ -72,10 +60,10 @@ end
 -- The same for calls that need a child: started, and not the caller itself.
 local function child_of(p, call)
     local s = state_of(p, call)
-    if s == this then
-        misuse(WHERE, "a process cannot %s itself (process '%s')", call, s.name)
+    if s == life.own() then
+        misuse(WHERE, "process '%s' cannot call '%s' on itself", s.name, call)
     elseif s.role == "creator" then
-        misuse(WHERE, "process '%s' started this one, which cannot %s it", s.name, call)
+        misuse(WHERE, "process '%s' started this one, which cannot call '%s' on it", s.name, call)
     elseif s.status == "new" then
         misuse(WHERE, "process '%s' has not been started", s.name)
     end
@@ -114,8 +102,8 @@ end
 local function check_cpus(cpus)
     if #cpus == 0 then misuse(WHERE, "option 'cpus' must name at least one CPU") end
     for i = 1, #cpus do
-        local cpu = math.tointeger(cpus[i])
-        if not cpu or cpu < 0 or cpu > 1023 then
+        local cpu = cpus[i]
+        if math.type(cpu) ~= "integer" or cpu < 0 or cpu > 1023 then
             misuse(WHERE, "option 'cpus' must be a list of numbers from 0 to 1023, not '%s'",
                 tostring(cpus[i]))
         end
@@ -124,8 +112,8 @@ end
 
 local function check_args(args)
     local n = args.n
-    if n ~= nil and (math.type(n) ~= "integer" or n < 0) then
-        misuse(WHERE, "option 'args': its field n must be the number of arguments")
+    if n ~= nil and (math.type(n) ~= "integer" or n < 0 or n > 900000) then
+        misuse(WHERE, "option 'args': its field n must be the number of arguments, at most 900000")
     end
 end
 
@@ -147,8 +135,26 @@ end
 -- process-1, and process-1:1 for what that one starts.
 local function next_name()
     n_named = n_named + 1
-    local own = own_state()
+    local own = life.own()
     return (own.lineage and own.lineage .. ":" or "process-") .. n_named
+end
+
+-- What the start needs of the options, as they are now: the caller may use the
+-- table again. Most processes need nothing.
+local function copy_options(given)
+    local copy = none
+    for _, key in ipairs { "env", "cwd", "stdin", "stdout", "stderr", "cpus", "nice" } do
+        local value = given[key]
+        if value ~= nil then
+            if copy == none then copy = {} end
+            copy[key] = value
+            if type(value) == "table" then
+                copy[key] = {}
+                for k, v in next, value do copy[key][k] = v end
+            end
+        end
+    end
+    return copy
 end
 
 -- mp.process(options), or mp.process(f): a process object; nothing runs yet.
@@ -159,14 +165,14 @@ function process.new(given)
             given == nil and "nothing" or "a " .. type(given))
     end
     check_options(given)
-    local own, name = own_state(), next_name()
+    local own, name = life.own(), next_name()
     local daemon = given.daemon
     if daemon == nil then daemon = own.daemon end
     return new_object { -- with every field that it will have: a table that never grows
         status = "new", role = "child", owner = own.pid, owner_name = own.name,
         name = given.name or name, lineage = name, daemon = daemon,
         detached = given.detached or false, target = given.target, args = given.args or none,
-        options = given, object = nil, pid = nil, handle = nil, order = nil, exitcode = nil,
+        options = copy_options(given), object = nil, slot = nil, pid = nil, handle = nil, order = nil, exitcode = nil,
         stolen = nil, outcome = nil, files = none, captured = none, keep = nil, opened = none,
     }
 end
@@ -207,8 +213,7 @@ end
 
 local function is_plain(s)
     local given = s.options
-    return not (s.detached or s.daemon or given.cwd or given.stdin or given.stdout or given.stderr
-        or given.nice or given.cpus)
+    return given == none and not s.detached and not s.daemon
 end
 
 local function fork(s)
@@ -224,121 +229,50 @@ local function fork(s)
     return core.fork(s.handle, spec, s, s.target, s.args, s.args.n or #s.args)
 end
 
+-- Forks, and a second time if children that nobody asked for held what is short.
+local function fork_or_sweep(s)
+    local ok, failure, code = fork(s)
+    for _, fd in ipairs(s.opened) do core.close(fd) end
+    s.opened = none
+    if ok then return true end
+    streams.drop(s)
+    if (code == "EMFILE" or code == "EAGAIN") and process.sweep(#running) > 0 then
+        return fork_or_sweep(s)
+    end
+    return nil, failure
+end
+
+local function add_running(s)
+    s.slot = #running + 1
+    running[s.slot] = s
+end
+
+local function remove_running(s)
+    local last = running[#running]
+    running[s.slot], last.slot = last, s.slot
+    running[#running], s.slot = nil, nil
+end
+
 function methods.start(p)
     local s = state_of(p, "start")
     if s.status ~= "new" then misuse(WHERE, "process '%s' has been started already", s.name) end
     oom_before = oom_before or cgroup.oom_kills() or 0
     core.went_on()
-    local ok, failure = fork(s)
-    for _, fd in ipairs(s.opened) do core.close(fd) end
-    s.opened = none
-    if not ok then
-        streams.drop(s)
-        fail_to_start(s, failure)
-    end
+    process.sweep(2)
+    local ok, failure = fork_or_sweep(s)
+    if not ok then fail_to_start(s, failure) end
     s.status, s.pid = "running", core.pid(s.handle)
     n_started = s.order
-    running[s] = true
+    add_running(s)
     s.target, s.args, s.keep = nil, nil, nil
     return p
 end
-
--- --- in the child -----------------------------------------------------------
-
--- Random numbers differ from the parent's, and repeat when it was given a seed.
-local function reseed(order)
-    if not seed then
-        randomseed(core.random_integers())
-        return
-    end
-    randomseed(seed, order)
-    local own = random(0)
-    randomseed(seed, order)
-    seed = own
-end
-
--- First in the child: the parent's children, hooks and counts are not its own.
-local function enter(s)
-    local parent = own_state()
-    created = { name = parent.name, pid = parent.pid, daemon = parent.daemon, role = "creator" }
-    new_object(created)
-    this, s.role, s.status, s.pid = s, "self", "running", core.getpid()
-    running, hooks, n_named, n_started = {}, {}, 0, 0
-    if s.keep then core.close_private(s.keep) end
-    for _, fd in ipairs(s.opened) do core.close(fd) end
-    for key, value in pairs(s.options.env or none) do core.set_env(key, value or nil) end
-    reseed(s.order)
-end
-
--- The message handler of the target: everything about an error, while its frames stand.
-local function caught(value)
-    local own = own_state()
-    return errors.caught(value, own.name, own.pid, errors.traceback(2))
-end
-
-local function leave_results(...)
-    local sent, refused, code = core.leave_outcome("result", ...)
-    if sent then return end
-    local message
-    if sent == false then
-        message = culprit(table.pack(...), select("#", ...), "result %d")
-    else
-        message = ("cannot send the results: %s (%s)"):format(refused, code)
-    end
-    core.leave_outcome("unsent", errors.new {
-        kind = "unsendable", message = message, process = this.name, pid = this.pid,
-    })
-end
-
--- The error's value travels when it can; its text always does.
-local function leave_error(e)
-    if core.leave_outcome("error", e) then return end
-    local plain = {}
-    for key, value in next, e do plain[key] = value end
-    plain.value = nil
-    core.leave_outcome("error", errors.new(plain))
-end
-
-local function report(text)
-    core.report("luamp: " .. text .. "\n")
-end
-
-local function run_hooks()
-    while #hooks > 0 do
-        local ok, e = xpcall(table.remove(hooks), caught)
-        if not ok then report("an atexit hook failed: " .. tostring(e)) end
-    end
-end
-
--- Last in the child: the outcome for the parent, then its own end.
-local function finish(_, ok, ...)
-    if ok then
-        leave_results(...)
-    else
-        local e = ...
-        if not errors.is_error(e) then e = errors.caught(e, this.name, this.pid, "") end
-        leave_error(e)
-        if not core.interrupted_lately() then report(tostring(e)) end
-    end
-    run_hooks()
-    core.end_children(not ok)
-    return ok and 0 or 1
-end
-
--- os.exit in a child.
-local function leave(status)
-    run_hooks()
-    core.end_children(true)
-    core.leave(status)
-end
-
-core.set_hooks { enter = enter, caught = caught, finish = finish, leave = leave, at_end = run_hooks }
 
 -- --- the end, seen by the parent --------------------------------------------
 
 local function settle(s)
     s.status = "ended"
-    running[s] = nil
+    remove_running(s)
     s.exitcode, s.stolen = core.exitcode(s.handle)
     streams.settle(s)
 end
@@ -347,6 +281,21 @@ end
 local function has_ended(s)
     if s.status == "running" and core.await(s.handle, 0) then settle(s) end
     return s.status == "ended"
+end
+
+-- Looks at the running children, in turn, until it has met `n` that do run; so
+-- those that nobody asks for are reaped as others start. Returns how many had ended.
+function process.sweep(n)
+    local ended = 0
+    while n > 0 and #running > 0 do
+        swept = swept < #running and swept + 1 or 1
+        if has_ended(running[swept]) then
+            ended, swept = ended + 1, swept - 1 -- another one is in its place now
+        else
+            n = n - 1
+        end
+    end
+    return ended
 end
 
 -- Waits for the end until the deadline. A signal ends one round of waiting:
@@ -383,7 +332,7 @@ local function death(s)
 end
 
 local function identify(s, e)
-    e.process, e.pid, e.exitcode = e.process or s.name, e.pid or s.pid, s.exitcode
+    e.process, e.pid, e.exitcode = e.process or s.name, e.pid or s.pid, e.exitcode or s.exitcode
     return e
 end
 
@@ -420,7 +369,7 @@ end
 
 function methods.join(p, timeout)
     local s = state_of(p, "join")
-    local deadline = options.deadline("join", timeout)
+    local deadline = options.deadline("mp.process:join", timeout)
     local ended
     if s.role == "creator" then
         ended = await_creator(deadline)
@@ -433,21 +382,21 @@ end
 
 function methods.is_alive(p)
     local s = state_of(p, "is_alive")
-    if s == this then return true end
+    if s == life.own() then return true end
     if s.role == "creator" then return core.creator() end
     return s.status == "running" and not has_ended(s)
 end
 
 function methods.result(p, timeout)
-    local s = child_of(p, "wait for the result of")
-    if not await(s, options.deadline("result", timeout)) then
+    local s = child_of(p, "result")
+    if not await(s, options.deadline("mp.process:result", timeout)) then
         errors.raise(errors.new {
             kind = "pending", process = s.name, pid = s.pid,
             message = ("the result of process '%s' (pid %d) is still pending"):format(s.name, s.pid),
-        }, own_state().name)
+        }, life.own().name, life.own().pid)
     end
     local o = outcome(s)
-    if o.error then errors.raise(o.error, own_state().name) end
+    if o.error then errors.raise(o.error, life.own().name, life.own().pid) end
     return unpack(o.values, 2, o.values.n)
 end
 
@@ -458,7 +407,7 @@ end
 function methods.signal(p, name)
     local s = child_of(p, "signal")
     local number = type(name) == "string" and core.signal_number(name)
-    if not number then misuse("signal", "there is no signal '%s'", tostring(name)) end
+    if not number then misuse("mp.process:signal", "there is no signal '%s'", tostring(name)) end
     return send(s, number)
 end
 
@@ -482,7 +431,7 @@ end
 
 function methods.stop(p, grace)
     local s = child_of(p, "stop")
-    options.deadline("stop", grace)
+    options.deadline("mp.process:stop", grace, "grace")
     return stop(s, grace or 5)
 end
 
@@ -490,28 +439,24 @@ function methods.close(p)
     local s = core.state(p, class)
     if s and s.status == "closed" then return end
     s = state_of(p, "close")
-    if s == this or s.role == "creator" then misuse(WHERE, "process '%s' is not a child", s.name) end
+    if s == life.own() or s.role == "creator" then misuse(WHERE, "process '%s' is not a child", s.name) end
     if s.status == "running" and not has_ended(s) then
         misuse(WHERE, "process '%s' cannot be closed while it runs", s.name)
     end
     streams.drop(s)
     if s.handle then core.close_handle(s.handle) end
-    if s.pollfd then core.close(s.pollfd) end
-    s.status, s.handle, s.outcome, s.pollfd = "closed", nil, nil, nil
+    s.status, s.handle, s.outcome = "closed", nil, nil
 end
 
--- A descriptor of its own, that stays readable from the end on until close.
+-- A descriptor that is readable from the end on, the same until close.
 function methods.pollfd(p)
-    local s = child_of(p, "poll")
-    if not s.pollfd then
-        local fd = not has_ended(s) and core.pidfd(s.handle)
-        s.pollfd = fd and core.duplicate(fd) or core.ended_descriptor()
-    end
-    return s.pollfd
+    local s = child_of(p, "pollfd")
+    has_ended(s)
+    return core.pollfd(s.handle)
 end
 
 function methods.events(p)
-    child_of(p, "poll")
+    child_of(p, "events")
     return "r"
 end
 
@@ -537,7 +482,7 @@ end
 for _, name in ipairs { "stdin", "stdout", "stderr" } do
     fields[name] = function(s)
         if s.role == "child" and s.status == "running" then has_ended(s) end
-        return s.files[name]
+        return s.files and s.files[name]
     end
 end
 
@@ -550,17 +495,23 @@ class.__index = function(p, key)
 end
 
 class.__newindex = function(_, key)
-    misuse(WHERE, known[key] and "field '%s' is read-only; it is given as an option: mp.process{%s=...}"
-        or "a process has no field '%s' that could be set", key, key)
+    if known[key] then
+        misuse(WHERE, "field '%s' is read-only; it is given as an option: mp.process{%s=...}", key, key)
+    elseif fields[key] or methods[key] then
+        misuse(WHERE, "field '%s' is read-only", key)
+    end
+    misuse(WHERE, "a process has no field '%s'", tostring(key))
 end
 
 class.__tostring = function(p)
     local s = core.state(p, class)
-    local life = s.status or "running"
-    if life == "running" and s.role == "child" and s.owner == core.getpid() and has_ended(s) then
-        life = "ended"
+    local phase = s.status or "running"
+    if s.role == "creator" then
+        phase = core.creator() and "running" or "ended"
+    elseif phase == "running" and s.role == "child" and s.owner == core.getpid() and has_ended(s) then
+        phase = "ended"
     end
-    return ("mp.process: %s ('%s', %s%s)"):format(core.address(p), s.name, life,
+    return ("mp.process: %s ('%s', %s%s)"):format(core.address(p), s.name, phase,
         s.pid and ", pid " .. s.pid or "")
 end
 
@@ -580,17 +531,19 @@ end
 -- --- module functions -------------------------------------------------------
 
 function process.current()
-    return own_state().object
+    local s = life.own()
+    return s.object or new_object(s)
 end
 
 function process.parent()
-    return created and created.object or nil
+    local s = life.creator()
+    return s and (s.object or new_object(s))
 end
 
 -- The children that live, in order of their start. Those that ended are reaped.
 function process.active()
     local list = {}
-    for s in pairs(running) do list[#list + 1] = s end
+    table.move(running, 1, #running, 1, list)
     table.sort(list, function(a, b) return a.order < b.order end)
     local alive = {}
     for _, s in ipairs(list) do
@@ -603,7 +556,7 @@ function process.atexit(f)
     if not options.is_callable(f) then
         misuse("mp.atexit", "expected a function, not a %s", type(f))
     end
-    hooks[#hooks + 1] = f
+    life.atexit(f)
     return f
 end
 
@@ -611,8 +564,8 @@ function process.seed(n)
     if math.type(n) ~= "integer" then
         misuse("mp.seed", "expected an integer, not %s", math.type(n) or "a " .. type(n))
     end
-    seed, n_started = n, 0
-    randomseed(n)
+    n_started = 0
+    life.seed(n)
 end
 
 function process.set_start_method(method)
@@ -626,61 +579,12 @@ function process.get_start_method()
     return "fork"
 end
 
-function process.sleep(seconds)
-    if type(seconds) ~= "number" or seconds ~= seconds then
-        misuse("mp.sleep", "expected a number of seconds, not %s",
-            seconds ~= seconds and "NaN" or "a " .. type(seconds))
-    end
-    local deadline = core.deadline(seconds)
-    repeat until core.poll({}, deadline)
-end
-
--- --- mp.wait ----------------------------------------------------------------
-
--- The descriptor to look at for an item of mp.wait's list, or true if it is ready.
-local function descriptor_of(item, i)
-    local s = core.state(item, class)
-    if s then
-        s = child_of(item, "wait for")
-        return has_ended(s) or core.pidfd(s.handle)
-    end
-    local fd = math.tointeger(item)
-    if not fd then
-        misuse("mp.wait", "item %d is a %s; it waits for processes and descriptors", i, type(item))
-    elseif fd < 0 or not core.is_open(fd) then
-        misuse("mp.wait", "item %d: there is no open descriptor %d", i, fd)
-    end
-    return fd
-end
-
--- The items that are ready now, or have become so until the deadline.
-local function ready_items(items, deadline)
-    local fds, ready, any = {}, {}, false
-    for i, item in ipairs(items) do
-        local fd = descriptor_of(item, i)
-        ready[i], any = fd == true, any or fd == true
-        fds[i] = fd == true and -1 or fd
-    end
-    local positions = core.poll(fds, any and 0 or deadline)
-    if not positions then return nil end
-    for _, i in ipairs(positions) do ready[i] = true end
-    local list = {}
-    for i, item in ipairs(items) do
-        if ready[i] then list[#list + 1] = item end
-    end
-    return list
-end
-
-function process.wait(items, timeout)
-    if type(items) ~= "table" then
-        misuse("mp.wait", "expected a list of processes and descriptors, not a %s", type(items))
-    elseif #items == 0 and timeout == nil then
-        misuse("mp.wait", "an empty list without a timeout would wait for ever")
-    end
-    local deadline = options.deadline("mp.wait", timeout)
-    local ready
-    repeat ready = ready_items(items, deadline) until ready
-    return ready
+-- For mp.wait: what to look at for `item`, if it is a process: its descriptor,
+-- or true when it has ended; nil for what is no process.
+function process.descriptor(item)
+    if not core.state(item, class) then return nil end
+    local s = child_of(item, "mp.wait")
+    return has_ended(s) or core.pidfd(s.handle)
 end
 
 return process
