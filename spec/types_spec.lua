@@ -1,0 +1,318 @@
+-- types_spec.lua: docs/luamp.d.lua declares what the module has, all of it and
+-- nothing else, and says of every name what it is.
+local helper = require "spec.helper"
+local mp = require "luamp"
+
+-- Reading the declarations
+
+-- Splits "fun(a, b):c  the rest" behind the type.
+local function split_type(text)
+    local depth = 0
+    for at = 1, #text do
+        local char = text:sub(at, at)
+        if char:find "[(<{]" then
+            depth = depth + 1
+        elseif char:find "[)>}]" then
+            depth = depth - 1
+        elseif char == " " and depth == 0 then
+            return text:sub(1, at - 1), text:sub(at + 1)
+        end
+    end
+    return text, ""
+end
+
+local reading = {} -- what to do with a line, by its annotation
+
+function reading.class(state, rest)
+    state.class = { doc = state.doc, fields = {}, methods = {} }
+    state.found.classes[rest] = state.class
+end
+
+function reading.field(state, rest)
+    local name, optional, after = rest:match "^([%w_]+)(%??) (.*)$"
+    local kind = split_type(after)
+    state.class.fields[name] = { doc = state.doc, type = kind .. optional }
+    return ""
+end
+
+function reading.alias(state, rest)
+    state.alias = { doc = state.doc, values = {} }
+    state.found.aliases[rest] = state.alias
+end
+
+function reading.param(state, rest)
+    local name, after = rest:match "^([%w_.]+)%?? (.*)$"
+    local _, text = split_type(after)
+    table.insert(state.params, { name = name, text = text })
+    return state.doc
+end
+
+reading["return"] = function(state, rest)
+    local _, text = split_type(rest)
+    table.insert(state.returns, text)
+    return state.doc
+end
+
+function reading.operator() end
+
+local function declare(state, owner, name, params)
+    local class = state.found.classes[owner == "mp" and "mp" or "mp." .. owner]
+    class.methods[name] = { doc = state.doc, params = state.params, returns = state.returns, signature = params }
+end
+
+-- A line of prose adds to `doc`; an annotation uses it up, or keeps it by
+-- returning it; a blank line, or one of code, ends all that was being read.
+local function read_line(state, line)
+    local tag, rest = line:match "^%-%-%-@(%w+) ?(.*)$"
+    if tag then
+        local act = assert(reading[tag] or tag == "meta" and function() end, "unknown annotation: " .. line)
+        state.doc = act(state, rest) or ""
+    elseif line:find "^%-%-%-|" then
+        local value, text = line:match '^%-%-%-| "(%w+)" # (.+)$'
+        state.alias.values[assert(value, line)] = text
+    elseif line:find "^%-%-%-" then
+        state.doc = (state.doc .. " " .. line:sub(4)):gsub("^ ", "")
+    else
+        local owner, name, params = line:match "^function ([%w_]+)[.:]([%w_]+)%((.-)%) end$"
+        if owner then
+            declare(state, owner, name, params)
+        end
+        state.doc, state.params, state.returns = "", {}, {}
+    end
+end
+
+local function read(text)
+    local state = { found = { classes = {}, aliases = {} }, doc = "", params = {}, returns = {} }
+    for line in text:gmatch "([^\n]*)\n" do
+        read_line(state, line)
+    end
+    return state.found
+end
+
+local text = helper.read "docs/luamp.d.lua"
+local declared = read(text)
+local classes = declared.classes
+
+-- Looking into the module
+
+local function upvalue(f, wanted)
+    for i = 1, math.huge do
+        local name, value = debug.getupvalue(f, i)
+        if name == wanted then
+            return value
+        end
+        assert(name, "the module keeps no '" .. wanted .. "' where it is looked for")
+    end
+end
+
+local index = debug.getmetatable(mp.current_process()).__index
+local check_options = upvalue(mp.process, "check_options")
+
+local function names(set)
+    local list = {}
+    for name in pairs(set) do
+        table.insert(list, name)
+    end
+    table.sort(list)
+    return list
+end
+
+-- Every function that is declared: name as a user would say it, declaration, the function itself.
+local function each_function()
+    local list = {}
+    for name, declaration in pairs(classes.mp.methods) do
+        table.insert(list, { "mp." .. name, declaration, mp[name], 0 })
+    end
+    for name, declaration in pairs(classes["mp.process"].methods) do
+        table.insert(list, { "process:" .. name, declaration, mp.current_process()[name], 1 })
+    end
+    table.sort(list, function(a, b) return a[1] < b[1] end)
+    local i = 0
+    return function()
+        i = i + 1
+        return table.unpack(list[i] or {})
+    end
+end
+
+describe("the declared names", function()
+    it("are those of the module", function()
+        local found = {}
+        for name in pairs(classes.mp.methods) do
+            found[name] = "function"
+        end
+        for name, field in pairs(classes.mp.fields) do
+            found[name] = field.type
+        end
+        local real = {}
+        for name, value in pairs(mp) do
+            real[name] = type(value)
+        end
+        assert.same(real, found)
+    end)
+
+    it("are the methods and fields of a process", function()
+        local class = classes["mp.process"]
+        assert.same(names(upvalue(index, "methods")), names(class.methods))
+        assert.same(names(upvalue(index, "fields")), names(class.fields))
+        local p = mp.process(print)
+        for name in pairs(class.methods) do
+            assert.equal("function", type(p[name]), name)
+        end
+    end)
+
+    it("are the options of mp.process that can be used", function()
+        local known, absent = upvalue(check_options, "known"), upvalue(check_options, "absent")
+        local usable = {}
+        for name in pairs(known) do
+            usable[name] = not absent[name] or nil
+        end
+        assert.same(names(usable), names(classes["mp.process.options"].fields))
+    end)
+
+    it("are the options of mp.cpu_count", function()
+        assert.same(names(upvalue(mp.cpu_count, "known")), names(classes["mp.cpu_count.options"].fields))
+    end)
+
+    it("are the kinds and fields of the errors that there are", function()
+        local script = helper.script [[
+            local mp = require "luamp"
+            local function start(f) return mp.process(f):start() end
+            local sleeper = start(function() mp.sleep(60) end)
+            local function show(f, ...)
+                local ok, e = pcall(f, ...)
+                assert(not ok and mp.is_error(e), e)
+                assert(type(tostring(e)) == "string" and type(e .. "") == "string")
+                for key, value in pairs(e) do print(e.kind, key, math.type(value) or type(value)) end
+            end
+            local function result(f) show(sleeper.result, start(f)) end
+            result(function() error {} end)
+            result(function() os.exit(2) end)
+            result(function() return print end)
+            show(sleeper.result, sleeper, 0)
+            sleeper:kill()
+            show(sleeper.result, sleeper)
+            local parent = mp.getpid()
+            show(function() start(function() os.execute("kill -INT " .. parent) mp.sleep(60) end):join() end)
+            for _, p in ipairs(mp.active_children()) do p:kill() end
+        ]]
+        local result = helper.run(helper.host .. " " .. script)
+        assert.equal(0, result.status, result.stderr)
+        local kinds, fields = {}, {}
+        for kind, key, class in result.stdout:gmatch "(%w+)\t(%w+)\t(%w+)\n" do
+            kinds[kind] = true
+            fields[key] = class
+        end
+        assert.same(names(declared.aliases["mp.error.kind"].values), names(kinds))
+        fields.calls = nil -- the tracebacks of the calls, which belong to the text
+        assert.same(names(fields), names(classes["mp.error"].fields))
+        for name, field in pairs(classes["mp.error"].fields) do
+            local class = field.type:gsub("%?$", "")
+            assert.is_true(class == "any" or class == "mp.error.kind" or class == fields[name], name)
+        end
+    end)
+
+    it("have the parameters that the functions take", function()
+        for name, declaration, f, self in each_function() do
+            local info = debug.getinfo(f, "uS")
+            if info.what == "Lua" then
+                assert.equal(info.nparams - self, #declaration.params, name)
+            end
+        end
+    end)
+end)
+
+describe("every name", function()
+    local function is_sentence(doc, name)
+        assert.is_truthy(doc:find "^[%u`].* .*%.$", ("%s is not explained: '%s'"):format(name, doc))
+    end
+
+    it("is explained in a sentence", function()
+        for class_name, class in pairs(classes) do
+            is_sentence(class.doc, class_name)
+            for name, entry in pairs(class.fields) do
+                is_sentence(entry.doc, class_name .. "." .. name)
+            end
+            for name, entry in pairs(class.methods) do
+                is_sentence(entry.doc, class_name .. "." .. name)
+            end
+        end
+        for name, alias in pairs(declared.aliases) do
+            is_sentence(alias.doc, name)
+        end
+    end)
+
+    it("of a function tells its parameters and results", function()
+        for name, declaration in each_function() do
+            local params = {}
+            for i, param in ipairs(declaration.params) do
+                params[i] = param.name
+                assert.is_truthy(param.text:find "%l+ %l+", name .. " says nothing of " .. param.name)
+            end
+            assert.equal(declaration.signature, table.concat(params, ", "), name)
+            local returns_nothing = declaration.doc:find "Returns nothing%.$" ~= nil
+            assert.equal(returns_nothing, #declaration.returns == 0, name .. " says nothing of its results")
+            for _, words in ipairs(declaration.returns) do
+                assert.is_truthy(words:find "^[%l_.]+ .", name .. " does not name and explain its results")
+            end
+        end
+    end)
+
+    it("that returns nothing returns nothing", function()
+        local p = mp.process(function() end)
+        local calls = {
+            ["mp.sleep"] = { 0 },
+            ["mp.seed"] = { 1 },
+            ["mp.set_start_method"] = { "fork" },
+            ["process:close"] = { p },
+        }
+        for name, declaration, f in each_function() do
+            if #declaration.returns == 0 then
+                assert.equal(0, select("#", f(table.unpack(calls[name]))), name)
+                calls[name] = nil
+            end
+        end
+        assert.same({}, calls)
+    end)
+end)
+
+describe("the declarations", function()
+    it("are Lua, for the module and the program's global", function()
+        assert.is_truthy(text:find "^%-%-%-@meta luamp\n")
+        local env = {}
+        env._G = env
+        local module = assert(load(text, "=luamp.d.lua", "t", env))()
+        assert.same(names(classes.mp.methods), names(module))
+        assert.equal(module, env.mp)
+    end)
+
+    it("are read with everything that stands there", function()
+        local found = read [[
+---About it.
+---@class mp
+---Of words
+---and more.
+---@field word? table<string, string>|nil
+local mp = {}
+
+-- a comment
+
+---What it does.
+---@param a fun(x, y): z what a is
+---@param ... any  the rest
+---@return true|nil ok whether
+function mp.f(a, ...) end
+]]
+        assert.same({
+            doc = "About it.",
+            fields = { word = { doc = "Of words and more.", type = "table<string, string>|nil?" } },
+            methods = {
+                f = {
+                    doc = "What it does.",
+                    params = { { name = "a", text = "z what a is" }, { name = "...", text = " the rest" } },
+                    returns = { "ok whether" },
+                    signature = "a, ...",
+                },
+            },
+        }, found.classes.mp)
+    end)
+end)
