@@ -1,0 +1,176 @@
+-- The order of business of bench/run, which calls it under luamp:
+--   run.lua LUAMP BUILD [OPTION...] [ROW...]
+-- Exit status: 0 when everything was measured, whatever the figures; 1 when a
+-- program failed; 2 when the command line is wrong.
+local bench = arg[0]:match("^(.*)/[^/]*$") or "."
+package.path = bench .. "/?.lua;" .. package.path
+
+local json = require "json"
+local machine = require "machine"
+local measure = require "measure"
+local report = require "report"
+local rows = require "rows"
+local shell = require "shell"
+
+local usage = [[
+usage: bench/run [OPTION...] [ROW...]
+  ROW...         rows of the table to measure (default: all)
+  --rounds N     rounds (default: 21)
+  --quick        3 short rounds: shows that all runs, measures nothing
+  --cpus LIST    pins every program to these CPUs, for example 0 or 0,1
+  --json FILE    where the raw numbers go (default: bench/results/TIME.json)
+]]
+
+local function misuse(why)
+    io.stderr:write("bench/run: ", why, "\n", usage)
+    os.exit(2)
+end
+
+local flags = {
+    ["--rounds"] = function(options, value)
+        options.rounds = math.tointeger(tonumber(value))
+        if not options.rounds or options.rounds < 1 then misuse "--rounds takes a count of at least 1" end
+    end,
+    ["--cpus"] = function(options, value)
+        if not machine.cpus(value) then misuse "--cpus takes a list such as 0 or 0,1 or 0-3" end
+        options.cpus = value
+    end,
+    ["--json"] = function(options, value)
+        options.json = value or misuse "--json takes a file"
+    end,
+}
+
+local function row_named(id)
+    for _, row in ipairs(rows) do
+        if row.id == id then return row end
+    end
+    misuse("there is no row " .. id)
+end
+
+local function parse(words)
+    local options, i = { rows = {} }, 1
+    while words[i] do
+        local word = words[i]
+        if word == "--help" then
+            io.write(usage)
+            os.exit(0)
+        elseif word == "--quick" then
+            options.quick = true
+        elseif flags[word] then
+            i = i + 1
+            flags[word](options, words[i])
+        elseif word:find("^%-") then
+            misuse("unknown option " .. word)
+        else
+            table.insert(options.rows, row_named(word))
+        end
+        i = i + 1
+    end
+    options.rounds = options.rounds or (options.quick and 3 or 21)
+    if #options.rows == 0 then options.rows = rows end
+    return options
+end
+
+-- The hosts of the rows' peers: those that are here by name, and two lists of
+-- what to say.
+local function find_hosts(wanted)
+    local hosts, seen, present, absent = {}, {}, {}, {}
+    for _, row in ipairs(wanted) do
+        for _, peer in ipairs(row.peers) do
+            local host = peer.host
+            if not seen[host] then
+                seen[host] = true
+                hosts[host] = machine.find(host)
+                local found = hosts[host]
+                table.insert(found and present or absent,
+                    found and { name = host, version = found.version, path = found.path } or host)
+            end
+        end
+    end
+    return hosts, present, absent
+end
+
+local function say(format, ...)
+    io.write(string.format(format, ...), "\n")
+    io.flush()
+end
+
+local function ping_pong(build, where)
+    local seconds, pair = machine.ping_pong(build, where)
+    if not seconds then return "one CPU, so none", nil end
+    return string.format("%s between CPUs %s", report.amount(seconds, "ns"), pair), seconds
+end
+
+local function say_head(result, trip)
+    local where, words = result.machine, {}
+    for i, peer in ipairs(result.peers) do words[i] = peer.name .. " " .. peer.version end
+    say("%s; %d rounds, interleaved; medians of the rounds' ratios [and quartiles]%s", result.luamp,
+        result.rounds, result.quick and "; quick, so that the figures mean little" or "")
+    say("machine    %s; %s", where.system, where.model)
+    say("CPUs       online %s, allowed %s, pinned: %s; governor: %s", where.online, where.allowed,
+        where.pinned, where.governor)
+    say("placement  spin ping-pong at start: %s", trip)
+    say("load       %s at start", where.load)
+    say("peers      %s; absent: %s", #words > 0 and table.concat(words, ", ") or "none",
+        #result.absent > 0 and table.concat(result.absent, ", ") or "none")
+end
+
+local function measure_row(row, result, setup)
+    local contenders = measure.contenders(row, setup)
+    measure.rounds(contenders, result.rounds, setup)
+    local judged = report.judge(row, contenders)
+    table.insert(result.rows, judged)
+    say("\n%s", table.concat(report.lines(judged), "\n"))
+end
+
+local function open(path, mode)
+    local file, why = io.open(path, mode)
+    return file or error(why, 0)
+end
+
+-- Where the raw numbers go. That it can be written is found out before
+-- anything is measured, not after.
+local function destination(path)
+    if not path then
+        shell.read({ "mkdir", "-p", bench .. "/results" }, true)
+        path = bench .. "/results/" .. os.date("!%Y%m%dT%H%M%SZ") .. ".json"
+    end
+    open(path, "a"):close()
+    return path
+end
+
+local function save(result, path)
+    local file = open(path, "w")
+    assert(file:write(json.encode(result)))
+    assert(file:close())
+    say("raw numbers: %s", path)
+end
+
+local function main(luamp, build, words)
+    local options = parse(words)
+    local path = destination(options.json)
+    local hosts, present, absent = find_hosts(options.rows)
+    local result = {
+        luamp = require "luamp"._VERSION, started = os.date("!%Y-%m-%dT%H:%M:%SZ"),
+        rounds = options.rounds, quick = options.quick or false,
+        machine = machine.describe(options.cpus), peers = present, absent = absent, rows = {},
+    }
+    local setup = {
+        luamp = luamp, build = build, bench = bench, hosts = hosts,
+        prefix = options.cpus and { "taskset", "-c", options.cpus } or {},
+        divisor = options.quick and 10 or 1,
+    }
+    local trip
+    trip, result.machine.ping_pong_at_start = ping_pong(build, result.machine)
+    say_head(result, trip)
+    for _, row in ipairs(options.rows) do measure_row(row, result, setup) end
+    trip, result.machine.ping_pong_at_end = ping_pong(build, result.machine)
+    say("\nplacement  spin ping-pong at end: %s", trip)
+    save(result, path)
+end
+
+local ok, why = pcall(main, arg[1], arg[2], { table.unpack(arg, 3) })
+if not ok then
+    io.stderr:write("bench/run: ", tostring(why), "\n")
+    os.exit(1)
+end
