@@ -1,0 +1,267 @@
+-- helper.lua: what the specs share, and the watch over what a test leaves.
+--
+-- busted runs it before any spec (see .busted); a spec asks for it by
+-- `require "spec.helper"`. spec/host has prepared the environment.
+--
+-- The watch: around each `it` it compares children, zombies included, open
+-- descriptors, and the entries of /dev/shm and of TMPDIR. What is new after
+-- the test is a leak, and the test fails. luamp makes a few descriptors at
+-- the first start and keeps them for good, so one process is started before
+-- the first test, and no leak needs to be excused.
+local busted = require "busted"
+local lfs = require "lfs"
+
+local helper = {
+    luamp = os.getenv "LUAMP",
+    lua = os.getenv "LUA",
+    sanitized = (os.getenv "LUAMP_SANITIZE" or "") ~= "",
+}
+helper.host = os.getenv "LUAMP_HOST" == "luamp" and helper.luamp or helper.lua
+package.loaded["spec.helper"] = helper
+
+-- Files and folders
+
+function helper.read(path)
+    local file <close> = assert(io.open(path, "rb"))
+    return file:read "a"
+end
+
+function helper.write(path, text)
+    local file <close> = assert(io.open(path, "wb"))
+    assert(file:write(text))
+end
+
+local function entries(path)
+    local found = {}
+    if lfs.attributes(path, "mode") == "directory" then
+        for name in lfs.dir(path) do
+            if name ~= "." and name ~= ".." then
+                found[name] = name
+            end
+        end
+    end
+    return found
+end
+
+local function remove(path)
+    if lfs.symlinkattributes(path, "mode") == "directory" then
+        for name in pairs(entries(path)) do
+            remove(path .. "/" .. name)
+        end
+        lfs.rmdir(path)
+    else
+        os.remove(path)
+    end
+end
+
+local base -- the folder of the running test, made when it first asks for one
+local made = 0
+
+local function fresh(kind)
+    if not base then
+        local pipe <close> = io.popen [[mktemp -d "${TMPDIR:-/tmp}/XXXXXX"]]
+        base = assert(pipe:read "l", "mktemp made no folder")
+    end
+    made = made + 1
+    return ("%s/%s-%d"):format(base, kind, made)
+end
+
+-- An empty folder that goes with the test.
+function helper.tmpdir()
+    local path = fresh "dir"
+    assert(lfs.mkdir(path))
+    return path
+end
+
+-- The path of a file with this text, a Lua script for example, that goes with the test.
+function helper.script(text)
+    local path = fresh "script" .. ".lua"
+    helper.write(path, text)
+    return path
+end
+
+-- Commands
+
+function helper.quote(word)
+    return "'" .. word:gsub("'", "'\\''") .. "'"
+end
+
+-- Runs a shell's command line to its end. Options: `stdin` (a text, empty by
+-- default), `env` (name to text; false unsets), `cwd`. Returns a table of
+-- `status`, as the shell tells it (128 + n for signal n), `stdout`, `stderr`.
+function helper.run(command, options)
+    options = options or {}
+    local dir = helper.tmpdir()
+    helper.write(dir .. "/stdin", options.stdin or "")
+    local lines = { ("exec <%s/stdin >%s/stdout 2>%s/stderr"):format(dir, dir, dir) }
+    if options.cwd then
+        table.insert(lines, "cd " .. helper.quote(options.cwd))
+    end
+    for name, value in pairs(options.env or {}) do
+        table.insert(lines, value and ("export %s=%s"):format(name, helper.quote(value)) or "unset " .. name)
+    end
+    table.insert(lines, command)
+    local _, how, code = os.execute(table.concat(lines, "\n"))
+    return {
+        status = how == "signal" and 128 + code or code,
+        stdout = helper.read(dir .. "/stdout"),
+        stderr = helper.read(dir .. "/stderr"),
+    }
+end
+
+-- Waiting
+
+-- Asks until the answer is true, and returns it. This is the one wait of the
+-- specs that nothing ends but the clock: `limit` seconds, 10 by default.
+function helper.wait_until(predicate, what, limit)
+    local mp = require "luamp"
+    limit = (limit or 10) * (helper.sanitized and 3 or 1)
+    local deadline = mp.clock() + limit
+    repeat
+        local answer = predicate()
+        if answer then
+            return answer
+        end
+        mp.sleep(0.002)
+    until mp.clock() > deadline
+    busted.fail(("waited %g s in vain for: %s"):format(limit, what), 2)
+end
+
+-- Errors
+
+local function matches(err, expected)
+    if type(expected) == "table" then
+        for field, value in pairs(expected) do
+            if err[field] ~= value then
+                return false
+            end
+        end
+        return true
+    end
+    local text = tostring(err)
+    return text:find(expected, 1, true) or text:find(expected)
+end
+
+-- Calls f and returns what it raised, which must be the expected error: one
+-- whose text holds the string or matches the pattern, or, for a table, one
+-- with these fields.
+function helper.fails(expected, f, ...)
+    local results = table.pack(pcall(f, ...))
+    if results[1] then
+        busted.fail("expected an error, got " .. results.n - 1 .. " results", 2)
+    end
+    local err = results[2]
+    if not matches(err, expected) then
+        local wish = type(expected) == "string" and expected or require("pl.pretty").write(expected)
+        busted.fail(("expected the error\n  %s\ngot\n  %s"):format(wish, tostring(err)), 2)
+    end
+    return err
+end
+
+-- Processes and descriptors
+
+local function status_of(pid)
+    local file <close> = io.open("/proc/" .. pid .. "/stat")
+    local text = file and file:read "a"
+    if text then
+        local state, parent = text:match ".*%) (%a) (%d+)"
+        return state, math.tointeger(parent), math.tointeger(text:match "^%d+")
+    end
+end
+
+-- Whether the process runs: a zombie does not.
+function helper.alive(pid)
+    local state = status_of(pid)
+    return state ~= nil and state ~= "Z" and state ~= "X"
+end
+
+-- The children of a process (by default this one), zombies included.
+function helper.children(pid)
+    pid = pid or select(3, status_of "self")
+    local found = {}
+    for name in lfs.dir "/proc" do
+        local child = math.tointeger(name)
+        local _, parent = status_of(child or "none")
+        if parent == pid then
+            table.insert(found, child)
+        end
+    end
+    return found
+end
+
+-- The open descriptors of this process: number to what it is.
+function helper.fds()
+    local found = {}
+    for name in lfs.dir "/proc/self/fd" do
+        local target = lfs.symlinkattributes("/proc/self/fd/" .. name, "target")
+        if target and not target:find "^/proc/%d+/fd$" then
+            found[math.tointeger(name)] = target
+        end
+    end
+    return found
+end
+
+-- The watch
+
+local function state()
+    collectgarbage()
+    collectgarbage()
+    local children = {}
+    for _, pid in ipairs(helper.children()) do
+        children[pid] = status_of(pid) == "Z" and "zombie" or "running"
+    end
+    return {
+        ["child"] = children,
+        ["descriptor"] = helper.fds(),
+        ["/dev/shm/"] = entries "/dev/shm",
+        ["TMPDIR/"] = entries(os.getenv "TMPDIR"),
+    }
+end
+
+local function leaks(before, after)
+    local found = {}
+    for kind, now in pairs(after) do
+        for key, what in pairs(now) do
+            local was = before[kind][key]
+            if was ~= what and not (kind == "child" and was) then
+                table.insert(found, ("%s %s (%s)"):format(kind, key, what))
+            end
+        end
+    end
+    table.sort(found)
+    return found
+end
+
+pcall(function()
+    require("luamp").process { target = function() end }:start():join()
+end)
+
+local before, name
+
+busted.subscribe({ "test", "start" }, function(element)
+    name = element.name
+    return nil, true
+end)
+
+busted.before_each(function()
+    before = state()
+end)
+
+busted.after_each(function()
+    if base then
+        remove(base)
+        base = nil
+    end
+    local after = state()
+    local found = leaks(before, after)
+    for pid in pairs(after.child) do
+        if not before.child[pid] then
+            os.execute("kill -KILL " .. pid) -- or the file would wait for it at its end
+        end
+    end
+    if #found > 0 then
+        busted.fail(("'%s' left behind: %s"):format(name, table.concat(found, ", ")))
+    end
+end)
+
+return helper

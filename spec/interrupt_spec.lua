@@ -1,0 +1,141 @@
+-- Ctrl-C, SIGTERM and SIGHUP end a family, at once and from wherever it is.
+local helper = require "spec.helper"
+local driver = require "spec.driver"
+
+local family = [[
+local mp = require "luamp"
+for i = 1, 8 do
+    mp.process { target = function() while true do end end }:start()
+end
+local first = mp.active_children()[1]
+print "ready"
+io.stdout:flush()
+]]
+
+local places = {
+    ["a loop"] = "while true do end",
+    ["a coroutine's loop"] = "coroutine.wrap(function() while true do end end)()",
+    ["a coroutine in a coroutine"] = [[
+        coroutine.wrap(function() coroutine.wrap(function()
+            local n = 0
+            while true do n = n + 1 end
+        end)() end)()]],
+    ["a loop after a coroutine"] = "coroutine.wrap(function() end)() while true do end",
+    ["a __close handler of a coroutine"] = [[
+        local co = coroutine.create(function()
+            local x <close> = setmetatable({}, { __close = function() while true do end end })
+            coroutine.yield()
+        end)
+        coroutine.resume(co)
+        error(select(2, coroutine.close(co)), 0)]],
+    ["join"] = "first:join()",
+    ["join in a coroutine"] = "coroutine.wrap(function() first:join() end)()",
+    ["result"] = "first:result()",
+    ["stop"] = "first:stop(1000)",
+    ["sleep"] = "mp.sleep(1000)",
+    ["mp.wait"] = "mp.wait(mp.active_children())",
+    ["the join at the end of the script"] = "",
+}
+
+local function is_gone(group)
+    return function() return #driver.group(group) == 0 end
+end
+
+-- One line: the host's name and the word.
+local function assert_ended(result, status, word)
+    assert.equal(status, result.status)
+    assert.matches("^[^\n]*luam?p?[0-9.]*: " .. word .. "\n$", result.stderr)
+    assert.is_true(result.seconds < (helper.sanitized and 5 or 1), result.seconds)
+    helper.wait_until(is_gone(result.group), "the end of all children", 0.5)
+end
+
+describe("Ctrl-C with 8 children in", function()
+    for place, code in pairs(places) do
+        it(place .. ": status 130, one line, nobody left, under 1 s", function()
+            assert_ended(driver.signalled { script = family .. code, signal = "INT" },
+                130, "interrupted")
+        end)
+    end
+end)
+
+describe("a signal to the main process alone", function()
+    it("SIGTERM ends the family with status 143", function()
+        local result = driver.signalled { script = family .. "mp.sleep(1000)", signal = "TERM", alone = true }
+        assert_ended(result, 143, "interrupted by SIGTERM")
+    end)
+
+    it("SIGHUP ends the family with status 129", function()
+        local result = driver.signalled { script = family .. "while true do end", signal = "HUP", alone = true }
+        assert_ended(result, 129, "interrupted by SIGHUP")
+    end)
+
+    it("runs the atexit hooks", function()
+        local result = driver.signalled {
+            script = family .. "mp.atexit(function() print 'hook' end) mp.sleep(1000)",
+            signal = "TERM", alone = true,
+        }
+        assert.equal("hook\n", result.stdout)
+        assert.equal(143, result.status)
+    end)
+end)
+
+describe("an interruption", function()
+    local function run(code)
+        return driver.signalled { script = [[
+            local mp = require "luamp"
+            print "ready"
+            io.stdout:flush()
+        ]] .. code, signal = "INT" }
+    end
+
+    it("is an error object that can be caught, and the program goes on", function()
+        local result = run [[
+            local ok, e = pcall(mp.sleep, 1000)
+            print(ok, mp.is_error(e), e.kind, e.signal, e.message)
+            print(mp.process { target = function() return "on" end }:start():result())
+        ]]
+        assert.same({ "false\ttrue\tinterrupted\tSIGINT\tinterrupted\non\n", "", 0 },
+            { result.stdout, result.stderr, result.status })
+    end)
+
+    it("does not reach the children's functions", function()
+        local result = run [[
+            local child = mp.process { target = function() mp.sleep(0.3) return "whole" end }:start()
+            pcall(mp.sleep, 1000)
+            print(child:result())
+        ]]
+        assert.same({ "whole\n", "", 0 }, { result.stdout, result.stderr, result.status })
+    end)
+
+    it("puts a debug hook of the script back", function()
+        local result = run [[
+            local function hook() end
+            debug.sethook(hook, "l", 7)
+            pcall(function() while true do end end)
+            local now, mask, count = debug.gethook()
+            print(now == hook, mask, count)
+        ]]
+        assert.equal("true\tl\t7\n", result.stdout)
+    end)
+
+    it("kills at once when a second one comes before the first is taken", function()
+        local result = driver.signalled { script = [[
+            print "ready"
+            io.stdout:flush()
+            local mp = require "luamp"
+            string.rep("x", 1 << 30):find(("x?"):rep(40) .. ("x"):rep(40) .. "y")
+        ]], signal = "INT -- -$main; sleep 0.2; kill -s INT" }
+        assert.equal(130, result.status)
+    end)
+
+    it("leaves signals ignored that were ignored when the program began", function()
+        local script = helper.script [[
+            local mp = require "luamp"
+            os.execute("kill -HUP " .. mp.getpid())
+            mp.sleep(0.05)
+            print "alive"
+        ]]
+        local result = helper.run(("trap '' HUP; %s %s"):format(helper.host, script))
+        assert.same({ status = 0, stdout = "alive\n", stderr = "" }, result)
+    end)
+end)

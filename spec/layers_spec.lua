@@ -1,0 +1,193 @@
+-- layers_spec.lua: includes and requires go downward only.
+local helper = require "spec.helper"
+local lfs = require "lfs"
+
+-- Lowest first: each includes and requires what stands before it, and itself.
+local engine = { "sys", "heap", "family", "output", "proc" }
+local modules = {
+    "luamp.core", "luamp.options", "luamp.errors", "luamp.culprit", "luamp.cgroup", "luamp.cpu", "luamp.streams",
+    "luamp.life", "luamp.process", "luamp.wait", "luamp",
+}
+
+-- These are at the bottom together: they know of nothing of ours but the core.
+local independent = { ["luamp.options"] = true, ["luamp.errors"] = true }
+
+-- The two halves of the codec share what nobody else sees.
+local codec = { ["src/binding/codec.c"] = true, ["src/binding/decode.c"] = true }
+
+local lua_headers = { ["lua.h"] = true, ["lauxlib.h"] = true, ["lualib.h"] = true, ["luaconf.h"] = true }
+local longest = 600
+
+local function place(list, name)
+    for i, entry in ipairs(list) do
+        if entry == name then
+            return i
+        end
+    end
+end
+
+-- Whether the C file may include the header. Headers of the system are free to all.
+local function may_include(file, header)
+    local room = file:match "^src/engine/(%w+)%.[ch]$"
+    if lua_headers[header] then
+        return not room
+    end
+    local lower = header:match "^engine/(%w+)%.h$"
+    if room then
+        local mine, theirs = place(engine, room), place(engine, lower)
+        return mine ~= nil and theirs ~= nil and theirs <= mine
+    elseif file:find "^src/binding/" then
+        return lower and place(engine, lower) ~= nil
+            or header == "binding/lib.h"
+            or header == "binding/codec.h"
+            or header == "binding/wire.h" and codec[file]
+    end
+    return header == "binding/lib.h" or header == "console.h"
+end
+
+-- Whether the Lua module may require the other one, which is ours.
+local function may_require(module, other)
+    local mine, theirs = place(modules, module), place(modules, other)
+    if independent[module] then
+        return other == "luamp.core"
+    end
+    return mine ~= nil and theirs ~= nil and theirs < mine
+end
+
+-- The forbidden lines of a file, given its text.
+local function refused(file, text)
+    local found = {}
+    local module = file:match "^src/lua/(.*)%.lua$"
+    if module then
+        module = module:gsub("/init$", ""):gsub("/", ".")
+        for other in text:gsub("%-%-[^\n]*", ""):gmatch "require%s*%(?%s*[\"']([^\"']+)" do
+            if other:find "^luamp" and not may_require(module, other) then
+                table.insert(found, module .. " requires " .. other)
+            end
+        end
+    else
+        for quote, header in text:gmatch "#%s*include%s*([\"<])([^\">]+)" do
+            if (quote == '"' or lua_headers[header]) and not may_include(file, header) then
+                table.insert(found, file .. " includes " .. header)
+            end
+        end
+    end
+    return found
+end
+
+-- The paths of all files under a folder whose names match.
+local function files(folder, pattern, found)
+    found = found or {}
+    for name in lfs.dir(folder) do
+        local path = folder .. "/" .. name
+        if name:find "^%." then
+            goto continue
+        elseif lfs.attributes(path, "mode") == "directory" then
+            files(path, pattern, found)
+        elseif name:find(pattern) then
+            table.insert(found, path)
+        end
+        ::continue::
+    end
+    return found
+end
+
+-- The functions that a header promises: prototypes begin at the line's start.
+local function promised(text)
+    local found = {}
+    text = text:gsub("/%*.-%*/", "")
+    for line in text:gmatch "[^\n]+" do
+        if line:find "^[%a_]" and not line:find "^typedef" then
+            table.insert(found, line:match "([%w_]+)%(")
+        end
+    end
+    return found
+end
+
+describe("the layers", function()
+    it("hold in C", function()
+        local sources = files("src", "%.[ch]$")
+        assert.is_true(#sources > 5)
+        for _, path in ipairs(sources) do
+            assert.same({}, refused(path, helper.read(path)))
+        end
+    end)
+
+    it("hold in Lua", function()
+        local sources = files("src/lua", "%.lua$")
+        assert.is_true(#sources >= 5)
+        for _, path in ipairs(sources) do
+            assert.same({}, refused(path, helper.read(path)))
+        end
+    end)
+
+    it("know every room and module", function()
+        for _, path in ipairs(files("src/engine", "%.[ch]$")) do
+            assert.is_truthy(place(engine, path:match "(%w+)%.[ch]$"), path)
+        end
+        for _, path in ipairs(files("src/lua", "%.lua$")) do
+            local name = path:match "^src/lua/(.*)%.lua$":gsub("/init$", ""):gsub("/", ".")
+            assert.is_truthy(place(modules, name), path)
+        end
+    end)
+
+    it("refuse what goes upward", function()
+        for _, case in ipairs {
+            { "src/engine/sys.c", '#include "engine/family.h"' },
+            { "src/engine/proc.c", '#include "binding/lib.h"' },
+            { "src/engine/proc.h", "#include <lua.h>" },
+            { "src/engine/family.c", '# include "lauxlib.h"' },
+            { "src/engine/new.c", '#include "engine/sys.h"' },
+            { "src/binding/output.c", '#include "binding/process.h"' },
+            { "src/binding/output.c", '#include "binding/wire.h"' },
+            { "src/main.c", '#include "engine/proc.h"' },
+            { "src/main.c", '#include "binding/codec.h"' },
+            { "src/lua/luamp/process.lua", 'local mp = require "luamp"' },
+            { "src/lua/luamp/options.lua", 'require("luamp.errors")' },
+            { "src/lua/luamp/errors.lua", "require 'luamp.process'" },
+            { "src/lua/luamp/new.lua", "require 'luamp.core'" },
+        } do
+            assert.equal(1, #refused(case[1], case[2]), case[1] .. ": " .. case[2])
+        end
+    end)
+
+    it("allow what goes downward", function()
+        for _, case in ipairs {
+            { "src/engine/proc.c", '#include "engine/sys.h"\n#include "engine/family.h"\n#include <poll.h>' },
+            { "src/binding/process.c", '#include "binding/lib.h"\n#include "binding/codec.h"' },
+            { "src/binding/process.c", '#include "engine/proc.h"' },
+            { "src/main.c", '#include "lua.h"\n#include "binding/lib.h"' },
+            { "src/lua/luamp/init.lua", 'require "luamp.process" require "luamp.core" require "table.x"' },
+        } do
+            assert.same({}, refused(case[1], case[2]))
+        end
+    end)
+end)
+
+describe("the engine's headers", function()
+    it("promise functions of their own name only", function()
+        for _, path in ipairs(files("src/engine", "%.h$")) do
+            local room = path:match "(%w+)%.h$"
+            local functions = promised(helper.read(path))
+            assert.is_true(#functions > 0, path)
+            for _, name in ipairs(functions) do
+                assert.equal(1, name:find("mp_" .. room .. "_", 1, true), path .. " promises " .. name)
+            end
+        end
+    end)
+
+    it("are read line by line", function()
+        assert.same({ "mp_a_b", "c" }, promised "/* x(y) */\nint mp_a_b(int);\nconst char *c(\n    int (*f)(int));\n")
+    end)
+end)
+
+describe("files", function()
+    it("are no longer than " .. longest .. " lines", function()
+        for _, folder in ipairs { "src", "spec", "scripts", "bench" } do
+            for _, path in ipairs(files(folder, ".")) do
+                local _, lines = helper.read(path):gsub("\n", "")
+                assert.is_true(lines <= longest, path .. " has " .. lines)
+            end
+        end
+    end)
+end)

@@ -1,0 +1,563 @@
+-- outcome_spec.lua: what a process leaves: results of any number and size, or
+-- an error object that tells everything.
+local helper = require "spec.helper"
+local mp = require "luamp"
+
+local function started(f, ...)
+    return mp.process { target = f, args = table.pack(...), stderr = "null" }:start()
+end
+
+-- What one process returns that runs f.
+local function result_of(f, ...)
+    local p <close> = started(f, ...)
+    return p:result()
+end
+
+-- The error object of a process that runs f.
+local function error_of(f, ...)
+    local p <close> = started(f, ...)
+    local e = helper.fails({}, p.result, p)
+    assert.is_true(mp.is_error(e))
+    assert.equal(p.name, e.process)
+    assert.equal(p.pid, e.pid)
+    assert.equal(p.exitcode, e.exitcode)
+    return e
+end
+
+-- Runs a script under this host; `before` is what the shell does first.
+local function script(text, before)
+    local path = helper.script("local mp = require 'luamp'\n" .. text)
+    return helper.run(("%s; exec %s %s"):format(before or ":", helper.host, path))
+end
+
+describe("the results of a process", function()
+    it("are as many as the target returned", function()
+        assert.equal(0, select("#", result_of(function() end)))
+        assert.equal(1, select("#", result_of(function() return nil end)))
+        assert.same({ n = 3, false, nil, nil }, table.pack(result_of(function() return false, nil, nil end)))
+        local many = {}
+        for i = 1, 900000 do many[i] = i end
+        for _, n in ipairs { 50000, 250000, 450000 } do
+            local p = started(function() return table.unpack(many, 1, n) end)
+            assert.equal(n, select("#", p:result()))
+            assert.equal(n, (select(-1, p:result())))
+            p:close()
+        end
+        assert.equal(0, select("#", result_of(function() os.exit(0) end)))
+    end)
+
+    it("may be asked for again, and then are the same", function()
+        local p <close> = started(function() return { 1 }, "x" end)
+        local t, x = p:result()
+        assert.same({ { 1 }, "x" }, { t, x })
+        assert.equal(t, (p:result()))
+        assert.equal("x", select(2, p:result(0)))
+    end)
+
+    it("keep numbers to the bit, strings of any bytes, and tables as they are", function()
+        local bytes = {}
+        for i = 0, 255 do bytes[i + 1] = string.char(i) end
+        local all = table.concat(bytes)
+        local values = {
+            0, -0.0, 1, 1.0, -1, math.maxinteger, math.mininteger, math.pi, 5e-324, math.huge, -math.huge,
+            2 ^ 53, 1e308, "", all, all:rep(100), true, false,
+        }
+        local got = result_of(function() return values end)
+        assert.equal(#values, #got)
+        for i, v in ipairs(values) do
+            assert.equal(math.type(v), math.type(got[i]))
+            assert.equal(v, got[i])
+            if math.type(v) == "float" then
+                assert.equal(string.pack("n", v), string.pack("n", got[i]))
+            end
+        end
+        local nan = result_of(function() return string.unpack("n", string.pack("I8", 0x7ff8dead0000beef)) end)
+        assert.equal(0x7ff8dead0000beef, (string.unpack("I8", string.pack("n", nan))))
+        assert.equal("1/-inf", "1/" .. 1 / result_of(function() return -0.0 end))
+    end)
+
+    it("keep what is shared, and cycles, across results too", function()
+        local a, b, c = result_of(function()
+            local shared = { "s" }
+            local loop = { shared, shared }
+            loop.me, loop[loop] = loop, loop
+            return shared, loop, { [shared] = loop }
+        end)
+        assert.equal(a, b[1])
+        assert.equal(a, b[2])
+        assert.equal(b, b.me)
+        assert.equal(b, b[b])
+        assert.equal(b, c[a])
+    end)
+
+    it("may be a chain of a million tables", function()
+        local t = result_of(function()
+            local t
+            for _ = 1, 1000000 do t = { t } end
+            return t
+        end)
+        local n = 0
+        while t do t, n = t[1], n + 1 end
+        assert.equal(1000000, n)
+    end)
+
+    for _, size in ipairs { 0, 1, 359, 360, 361, 4095, 4096, 4097, 65536, 1 << 20 } do
+        it(("may be %d bytes long"):format(size), function()
+            local text = result_of(function() return ("0123456789abcdef"):rep(size // 16) .. ("x"):rep(size % 16) end)
+            assert.equal(size, #text)
+            assert.is_true(text == ("0123456789abcdef"):rep(size // 16) .. ("x"):rep(size % 16))
+        end)
+    end
+
+    it("of 100 MB do not keep the child, which nobody reads", function()
+        local size = 100 * 1000 * 1000
+        local p <close> = started(function() return ("x"):rep(size), "end" end)
+        local pid = p.pid
+        helper.wait_until(function() return not helper.alive(pid) end, "its end, unread", 30)
+        assert.is_true(p:join())
+        assert.equal(0, p.exitcode)
+        for _ = 1, 2 do
+            local text, last = p:result()
+            assert.equal(size, #text)
+            assert.equal("x", text:sub(-1))
+            assert.equal("end", last)
+        end
+        p:close()
+        collectgarbage()
+    end)
+
+    it("of many at once stay apart, in whatever order they are read", function()
+        local list = {}
+        for i = 1, 30 do
+            list[i] = started(function() return (string.char(64 + i)):rep(i * 1000), i end)
+        end
+        for i = #list, 1, -1 do
+            local text, n = list[i]:result()
+            assert.equal(i, n)
+            assert.is_true(text == (string.char(64 + i)):rep(i * 1000))
+            list[i]:close()
+        end
+    end)
+
+    it("are pending until the end", function()
+        local p <close> = mp.process { target = function() return io.read "l" end, stdin = "pipe" }:start()
+        for _, timeout in ipairs { 0, -1, 0.02 } do
+            local e = helper.fails({ kind = "pending" }, p.result, p, timeout)
+            assert.equal(p.name, e.process)
+            assert.equal(p.pid, e.pid)
+            assert.is_truthy(tostring(e):find(p.name, 1, true))
+        end
+        p.stdin:write "late\n"
+        p.stdin:close()
+        assert.equal("late", p:result())
+    end)
+
+    it("that are not read, or not even joined for, leave nothing behind", function()
+        for _ = 1, 3 do
+            local p = started(function() return ("x"):rep(1 << 20) end)
+            p:join()
+            p:close()
+            started(function() return ("x"):rep(1 << 20) end)
+        end
+        collectgarbage()
+        helper.wait_until(function() return #mp.active_children() == 0 end, "their end")
+    end)
+end)
+
+describe("of results that cannot be sent", function()
+    local cases = {
+        ["a coroutine"] = { function() return 1, coroutine.create(print) end, "2: it is a coroutine" },
+        ["an open file"] = { function() return { a = { io.stdout } } end, "1: a[1] is an open file" },
+        ["a process"] = { function() return { p = mp.process { target = print } } end,
+            "1: p is a userdata (mp.process)" },
+        ["a function"] = { function() return { f = function() end } end, "1: f is a function" },
+        ["a key"] = { function() return { [io.stdout] = 1 } end, "1: one of its keys is an open file" },
+    }
+    for what, case in pairs(cases) do
+        it(what .. " is told at result alone", function()
+            local p <close> = started(case[1])
+            assert.is_true(p:join())
+            assert.equal(0, p.exitcode)
+            assert.is_nil(p.error)
+            local e = helper.fails({ kind = "unsendable" }, p.result, p)
+            local text = "cannot send result " .. case[2]
+            assert.equal(text, e.message:sub(1, #text))
+            assert.equal(p.name, e.process)
+            assert.equal(p.pid, e.pid)
+            assert.equal(0, e.exitcode)
+            helper.fails({ kind = "unsendable" }, p.result, p)
+        end)
+    end
+
+    it("because there is no room for them, too", function()
+        local run = script([[
+            local p = mp.process { target = function() return ("x"):rep(1 << 20) end }:start()
+            print(p:join(), p.exitcode, p.error)
+            local ok, e = pcall(p.result, p)
+            print(ok, e.kind, e.message)]], "ulimit -f 100")
+        local expected = "^true\t0\tnil\nfalse\tunsendable\t[^\n]*File too large"
+        assert.is_truthy(run.stdout:find(expected), run.stdout .. run.stderr)
+    end)
+end)
+
+describe("an error in a process", function()
+    it("comes with its message, value, place and both tracebacks", function()
+        local function inner_function() error "oops" end
+        local function outer_function() inner_function() return 1 end
+        local e = error_of(function() outer_function() return 1 end)
+        assert.equal("error", e.kind)
+        assert.is_truthy(e.message:find "outcome_spec.lua:%d+: oops$")
+        assert.equal(e.message, e.value)
+        assert.equal(1, e.exitcode)
+        assert.is_nil(e.signal)
+        assert.is_truthy(e.traceback:find "inner_function")
+        assert.is_truthy(e.traceback:find "outer_function")
+        assert.is_nil(e.traceback:find "luamp:")
+        assert.is_nil(e.traceback:find "busted")
+        local report = tostring(e)
+        for _, part in ipairs { e.message, e.process, tostring(e.pid), e.traceback, "error_of" } do
+            assert.is_truthy(report:find(part, 1, true), report)
+        end
+        assert.equal(report .. "!", e .. "!")
+        assert.equal("!" .. report, "!" .. e)
+        assert.equal("12" .. report, 12 .. e)
+    end)
+
+    it("is on p.error without any call's traceback, and may be raised again", function()
+        local p <close> = started(error, "plain")
+        p:join()
+        assert.equal("plain", p.error.message)
+        local first = helper.fails({ message = "plain" }, p.result, p)
+        local second = helper.fails({ message = "plain" }, p.result, p)
+        assert.equal(first.traceback, second.traceback)
+        assert.equal(#tostring(first), #tostring(second))
+        assert.is_true(#tostring(p.error) < #tostring(first))
+    end)
+
+    local values = {
+        ["nil"] = { nil, "nil" },
+        ["a number"] = { 42, "42" },
+        ["false"] = { false, "boolean" },
+        ["an empty string"] = { "", "" },
+        ["a string with a zero"] = { "a\0b", "a\0b" },
+        ["a table"] = { { code = 7, list = { 1, 2 } }, "table" },
+    }
+    for what, case in pairs(values) do
+        it("may be " .. what, function()
+            local e = error_of(function() error(case[1], 0) end)
+            assert.same(case[1], e.value)
+            assert.equal("error", e.kind)
+            assert.equal("string", type(e.message))
+            assert.is_truthy(e.message:find(case[2], 1, true), e.message)
+            assert.is_truthy(tostring(e):find(e.process, 1, true))
+        end)
+    end
+
+    it("may be an object with __tostring, which makes its message", function()
+        local e = error_of(function()
+            error(setmetatable({ x = 1 }, { __tostring = function(t) return "object " .. t.x end }))
+        end)
+        assert.equal("object 1", e.message)
+        e = error_of(function() error(setmetatable({}, { __tostring = function() error "again" end })) end)
+        assert.equal("string", type(e.message))
+        e = error_of(function() error(setmetatable({}, { __tostring = function() return 1 end })) end)
+        assert.equal("string", type(e.message))
+        e = error_of(function() error(setmetatable({}, { __name = "my.error" })) end)
+        assert.equal("string", type(e.message))
+    end)
+
+    it("whose value cannot be sent comes by its message", function()
+        for _, f in ipairs {
+            function() error(io.stdout) end,
+            function() error { coroutine.create(print) } end,
+            function() error(setmetatable({ f = print }, { __tostring = function() return "text" end })) end,
+        } do
+            local e = error_of(f)
+            assert.equal("error", e.kind)
+            assert.equal("string", type(e.message))
+            assert.is_truthy(e.traceback:find "outcome_spec")
+        end
+    end)
+
+    it("may come from anywhere: a coroutine, a call of nil, C, a deep stack", function()
+        assert.is_truthy(error_of(function() coroutine.wrap(function() error "in coroutine" end)() end)
+            .message:find "in coroutine")
+        assert.is_truthy(error_of(function() local x = nil; x() end).message:find "attempt to call a nil value") -- luacheck: ignore
+        assert.is_truthy(error_of(string.rep).message:find "bad argument #1")
+        local function deep() return 1 + deep() end
+        assert.is_truthy(error_of(deep).message:find "stack overflow")
+        assert.is_truthy(error_of(function() local s = "x" s:rep(1e10, "x"):rep(1e10) end).message ~= "")
+        local function wide(n) return pcall(function() return wide(n + 1) end) end
+        assert.is_true(result_of(function() return (wide(1)) end) ~= nil)
+    end)
+end)
+
+describe("an error object", function()
+    it("raised again in another process keeps its fields and gains a traceback", function()
+        local p <close> = mp.process { name = "outer", stderr = "null", target = function()
+            local q = mp.process { name = "inner", stderr = "null", target = function() error { code = 5 } end }:start()
+            local function asks_inner() q:result() return 1 end
+            asks_inner()
+        end }:start()
+        local e = helper.fails({ kind = "error", process = "inner" }, p.result, p)
+        assert.equal(5, e.value.code)
+        assert.not_equal(p.pid, e.pid)
+        local report = tostring(e)
+        assert.is_truthy(report:find("asks_inner", 1, true), report)
+        assert.is_truthy(report:find("'outer'", 1, true), report)
+        assert.is_truthy(report:find("'main'", 1, true), report)
+        assert.equal(1, select(2, report:gsub("process 'outer'", "")), report)
+    end)
+
+    it("tells why, also when the library itself found no room", function()
+        local function depth(n)
+            if n == 0 then return "bottom" end
+            return mp.process { target = depth, args = { n - 1 }, stderr = "null" }:start():result()
+        end
+        assert.equal("bottom", result_of(depth, 100))
+        local p <close> = started(depth, 250)
+        local ok, e = pcall(p.result, p)
+        if not ok then -- Lua bounds the depth of C calls, and the copies of its state keep theirs
+            assert.equal("error", e.kind)
+            assert.is_truthy(e.message:find "C stack overflow", e.message)
+        end
+    end)
+
+    it("of any kind is sent as a result and in tables", function()
+        local e = result_of(function()
+            local q = mp.process { target = os.exit, args = { 3 } }:start()
+            q:join()
+            return { q.error }
+        end)[1]
+        assert.is_true(mp.is_error(e))
+        assert.equal("exit", e.kind)
+        assert.equal(3, e.exitcode)
+        local p <close> = started(error, e)
+        local again = helper.fails({ kind = "exit", exitcode = 3, pid = e.pid }, p.result, p)
+        assert.equal(e.process, again.process)
+        assert.equal(1, p.exitcode)
+    end)
+
+    it("is told from others", function()
+        for _, other in ipairs { 1, "error", {}, { kind = "error" }, print, io.stdout } do
+            assert.is_false(mp.is_error(other))
+        end
+        assert.is_false(mp.is_error(nil))
+        assert.is_false(mp.is_error())
+    end)
+
+    it("can be concatenated with anything that prints", function()
+        local e = error_of(error, "x", 0)
+        assert.equal(tostring(e) .. tostring(e), e .. e)
+        assert.equal("1" .. tostring(e), 1 .. e)
+    end)
+end)
+
+describe("a process that left by os.exit", function()
+    it("has an error of kind exit when the status is not 0", function()
+        local e = error_of(function() os.exit(3) end)
+        assert.equal("exit", e.kind)
+        assert.equal(3, e.exitcode)
+        assert.is_truthy(e.message:find "3")
+        assert.equal("exit", error_of(function() os.exit(false) end).kind)
+        assert.equal(0, select("#", result_of(function() os.exit(true) end)))
+        local p <close> = started(os.exit, true)
+        p:join()
+        assert.is_nil(p.error)
+    end)
+
+    it("flushes what it wrote, in files of its own as well", function()
+        local path = helper.tmpdir() .. "/f"
+        local p <close> = mp.process { stdout = "capture", target = function()
+            local file = io.open(path, "w")
+            file:write "in file"
+            io.write "on stdout"
+            os.exit(0)
+        end }:start()
+        p:join()
+        assert.equal("on stdout", p.stdout)
+        assert.equal("in file", helper.read(path))
+    end)
+
+    it("from within pcall, a coroutine and a hook", function()
+        assert.equal(4, error_of(function() pcall(function() os.exit(4) end) end).exitcode)
+        assert.equal(4, error_of(function() coroutine.wrap(os.exit)(4) end).exitcode)
+        assert.equal(4, error_of(function()
+            debug.sethook(function() os.exit(4) end, "", 1)
+            while true do end
+        end).exitcode)
+    end)
+end)
+
+describe("a process killed by a signal", function()
+    for _, signal in ipairs { "SIGKILL", "SIGTERM", "SIGSEGV", "SIGABRT", "SIGUSR1", "SIGHUP", "SIGPIPE" } do
+        it("tells that it was " .. signal, function()
+            local p <close> = started(mp.sleep, 60)
+            p:signal(signal)
+            local e = helper.fails({ kind = "signal", signal = signal }, p.result, p)
+            assert.equal(p.exitcode, e.exitcode)
+            assert.is_true(e.exitcode < 0)
+            assert.is_truthy(e.message:find(p.name, 1, true))
+            assert.is_truthy(e.message:find(signal, 1, true))
+            assert.is_nil(e.message:find "memory")
+        end)
+    end
+
+    it("after it left its results has none", function()
+        local p <close> = started(function()
+            mp.atexit(function() os.execute("kill -KILL " .. mp.getpid()) mp.sleep(60) end)
+            return 1
+        end)
+        helper.fails({ kind = "signal", signal = "SIGKILL" }, p.result, p)
+    end)
+end)
+
+describe("out of memory", function()
+    it("of Lua is an error like others", function()
+        local e = error_of(function() local file <close> = io.open "/dev/null" return file:read(1 << 46) end)
+        assert.equal("error", e.kind)
+        assert.is_truthy(e.message:find "not enough memory", e.message)
+        assert.is_truthy(tostring(e):find "not enough memory")
+    end)
+
+    it("under a limit of the address space too", function()
+        local run = script([[
+            local p = mp.process { target = function()
+                local t = {}
+                for i = 1, 1e9 do t[i] = ("x"):rep(10000) .. i end
+            end }:start()
+            local ok, e = pcall(p.result, p)
+            print(ok, e.kind, e.message, e.exitcode)]], "ulimit -v 100000")
+        assert.equal("false\terror\tnot enough memory\t1\n", run.stdout, run.stderr)
+        assert.is_truthy(run.stderr:find "process%-1.*not enough memory", run.stderr)
+    end)
+
+    it("by the kernel's hand is told", function()
+        local group = ("/sys/fs/cgroup/memory/luamp-spec-%d"):format(mp.getpid())
+        if not os.execute(("mkdir %s 2>/dev/null"):format(group)) then
+            pending "needs a memory cgroup (version 1) that this user may write"
+            return
+        end
+        local run = helper.run(([[
+            echo 80000000 >%s/memory.limit_in_bytes && echo $$ >%s/cgroup.procs
+            exec %s %s]]):format(group, group, helper.host, helper.script [[
+            local mp = require "luamp"
+            for i = 1, 2 do
+                local p = mp.process { target = function()
+                    local t = {}
+                    for i = 1, 1e9 do t[i] = ("x"):rep(100000) .. i end
+                end }:start()
+                local ok, e = pcall(p.result, p)
+                print(ok, e.kind, e.signal, e.exitcode, e.message:find "out of memory" ~= nil)
+                local q = mp.process { target = mp.sleep, args = { 60 } }:start()
+                q:kill()
+                q:join()
+                print(q.error.message:find "out of memory")
+            end]]))
+        helper.wait_until(function() return os.execute("rmdir " .. group) end, "the end of the group")
+        local once = "false\tsignal\tSIGKILL\t-9\ttrue\nnil\n"
+        assert.equal(once .. once, run.stdout, run.stderr)
+    end)
+end)
+
+describe("a status that other code took", function()
+    -- A module that waits for any child, as other people's modules do.
+    local function thief()
+        local dir = helper.tmpdir()
+        helper.write(dir .. "/thief.c", [[
+            #include <sys/wait.h>
+            int luaopen_thief(void *L) { (void)L; while (wait(0) > 0) { } return 0; }]])
+        assert(os.execute(("cc -shared -fPIC -o %s/thief.so %s/thief.c"):format(dir, dir)))
+        return assert(package.loadlib(dir .. "/thief.so", "luaopen_thief"))
+    end
+
+    it("by wait for any child: results, errors and exit codes are whole", function()
+        local steal = thief()
+        local good, bad, exit = started(function() return "result" end), started(error, "oops"), started(os.exit, 7)
+        steal()
+        assert.is_false(good:is_alive())
+        assert.is_true(good:join(1))
+        assert.equal("result", good:result())
+        assert.same({ 0, 1, 7 }, { good.exitcode, bad.exitcode, exit.exitcode })
+        assert.is_truthy(bad.error.message:find "oops")
+        assert.equal("exit", exit.error.kind)
+        assert.is_false(good:kill())
+        for _, p in ipairs { good, bad, exit } do p:close() end
+    end)
+
+    it("of a killed one: a signal, which is not known", function()
+        local steal = thief()
+        local p <close> = started(mp.sleep, 60)
+        p:signal "SIGUSR1"
+        steal()
+        local e = helper.fails({ kind = "signal" }, p.result, p)
+        assert.is_truthy(e.message:find("other code took", 1, true), e.message)
+        assert.is_true(p.exitcode < 0)
+    end)
+
+    it("or that the kernel did not keep, because SIGCHLD is ignored", function()
+        local run = script([[
+            local p = mp.process { target = function() return "result" end }:start()
+            print(p:join(), p.exitcode, p:result())
+            local q = mp.process { target = os.exit, args = { 7 } }:start()
+            print(q:join(), q.exitcode, q.error.kind)
+            local r = mp.process { target = mp.sleep, args = { 60 } }:start()
+            print(r:is_alive(), r:join(0.05))
+            r:kill()
+            print(r:join(5), r.exitcode, r.error.kind, r:is_alive())
+            local s = mp.process { target = mp.sleep, args = { 60 } }:start()
+            print(s:stop(), #mp.active_children())]], "trap '' CHLD")
+        assert.equal("true\t0\tresult\ntrue\t7\texit\ntrue\tnil\ttimeout\ntrue\t-9\tsignal\tfalse\ntrue\t0\n",
+            run.stdout, run.stderr)
+        assert.equal(0, run.status)
+    end)
+end)
+
+describe("the report of an uncaught error", function()
+    it("is one, whole, with name and pid, on the child's stderr", function()
+        local p <close> = mp.process { name = "broken", stderr = "capture", target = function()
+            local function thrower() error "oops" end
+            thrower()
+        end }:start()
+        p:join()
+        local report = p.stderr
+        local head = "^luamp: process 'broken' %(pid " .. p.pid .. "%)[^\n]*oops\nstack traceback:\n"
+        assert.is_truthy(report:find(head), report)
+        assert.is_truthy(report:find "thrower")
+        assert.is_truthy(report:find "\n$")
+        assert.is_nil(report:find "\n\n")
+        assert.equal(1, select(2, report:gsub("oops", "")))
+    end)
+
+    it("is told once, by the process where it was raised, and again where it goes uncaught", function()
+        local run = script [[
+            local p = mp.process { name = "child", target = function() error "oops" end }:start()
+            p:result()]]
+        assert.equal(1, run.status)
+        assert.equal(2, select(2, run.stderr:gsub("oops", "")), run.stderr)
+        assert.is_truthy(run.stderr:find("in main chunk", 1, true))
+    end)
+
+    it("of many at once are not mixed", function()
+        local run = script [[
+            local list = {}
+            for i = 1, 20 do
+                list[i] = mp.process { name = "p" .. i, target = function() error(("x"):rep(3000) .. i, 0) end }:start()
+            end
+            for i, p in ipairs(list) do p:join() end]]
+        local n = 0
+        for name, text, i in run.stderr:gmatch "luamp: process '(p%d+)' %(pid %d+%) failed: (x+)(%d+)\n" do
+            n = n + (name == "p" .. i and #text == 3000 and 1 or 0)
+        end
+        assert.equal(20, n, run.stderr)
+    end)
+
+    it("is not made for exits, signals, and errors that were caught", function()
+        local p <close> = mp.process { stderr = "capture", target = function()
+            pcall(error, "caught")
+            os.exit(3)
+        end }:start()
+        p:join()
+        assert.equal("", p.stderr)
+    end)
+end)

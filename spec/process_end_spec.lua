@@ -1,0 +1,193 @@
+-- process_end_spec.lua: what becomes of children when their process, the script
+-- or a <close> scope ends, and of daemons and detached ones; atexit hooks.
+local helper = require "spec.helper"
+local mp = require "luamp"
+
+-- What one process returns that runs f.
+local function result_of(f, ...)
+    local p <close> = mp.process { target = f, args = table.pack(...) }
+    return p:start():result()
+end
+
+-- Runs a script under this host, which ends by itself.
+local function script(text, options)
+    return helper.run(helper.host .. " " .. helper.script("local mp = require 'luamp'\n" .. text), options)
+end
+
+describe("a process that ends with children of its own", function()
+    it("joins them after its target's return", function()
+        local p = mp.process { target = function()
+            mp.process { target = function() mp.sleep(0.1) io.write "child " end }:start()
+            io.write "parent "
+            io.flush()
+        end, stdout = "capture" }:start()
+        p:join()
+        assert.equal("parent child ", p.stdout)
+        p:close()
+    end)
+
+    it("stops its daemons", function()
+        local t = mp.clock()
+        result_of(function() mp.process { target = mp.sleep, args = { 60 }, daemon = true }:start() end)
+        assert.is_true(mp.clock() - t < 5)
+    end)
+
+    it("stops them after an error and after os.exit", function()
+        for _, how in ipairs { error, os.exit } do
+            local p = mp.process { target = function()
+                mp.process { target = mp.sleep, args = { 60 } }:start()
+                how(3)
+            end, stderr = "null" }:start()
+            assert.is_true(p:join(10))
+            p:close()
+        end
+    end)
+end)
+
+describe("the end of the script", function()
+    it("joins children and stops daemons", function()
+        local result = script [[
+            mp.process { target = mp.sleep, args = { 60 }, daemon = true }:start()
+            mp.process { target = function() mp.sleep(0.1) print "joined" end }:start()
+            print "end"]]
+        assert.same({ status = 0, stdout = "end\njoined\n", stderr = "" }, result)
+    end)
+
+    for how, status in pairs { ["os.exit(3)"] = 3, ["os.exit(true, true)"] = 0, ["error 'oops'"] = 1 } do
+        it("stops all at " .. how, function()
+            local t = mp.clock()
+            local result = script([[
+                local p = mp.process { target = mp.sleep, args = { 60 } }:start()
+                print(p.pid)
+                mp.atexit(function() print "hook" end)
+                ]] .. how)
+            local pid = result.stdout:match "^(%d+)\nhook\n$"
+            assert.is_truthy(pid, result.stdout)
+            assert.is_false(helper.alive(pid))
+            assert.equal(status, result.status)
+            assert.is_true(mp.clock() - t < 5)
+        end)
+    end
+
+    it("runs atexit hooks newest first, each process its own, and all despite errors", function()
+        local result = script [[
+            mp.atexit(function() print "first" end)
+            mp.atexit(function() error "bad hook" end)
+            mp.atexit(function() print "last" end)
+            local p = mp.process { target = function()
+                mp.atexit(function() print "child" end)
+            end }:start()
+            p:join()
+            print "end"]]
+        assert.equal("child\nend\nlast\nfirst\n", result.stdout)
+        assert.equal(0, result.status)
+        assert.is_truthy(result.stderr:find "bad hook")
+    end)
+
+    it("runs the hooks of a child that leaves by os.exit or an error", function()
+        for _, how in ipairs { os.exit, error } do
+            local p = mp.process { target = function()
+                mp.atexit(function() io.write "hook" end)
+                how(3)
+            end, stdout = "capture", stderr = "null" }:start()
+            p:join()
+            assert.equal("hook", p.stdout)
+            p:close()
+        end
+    end)
+
+    it("leaves a detached one alone, which sees that its parent is gone", function()
+        local dir = helper.tmpdir()
+        local path = helper.script(([[
+            local mp = require "luamp"
+            local dir = %q
+            local p = mp.process { detached = true, stdout = "pipe", stderr = "null", target = function()
+                local parent = mp.parent_process()
+                local alive = parent:is_alive()
+                print "up"
+                io.flush()
+                local joined = parent:join(10)
+                local file = io.open(dir .. "/t", "w")
+                file:write(tostring(alive), " ", tostring(joined), " ", tostring(parent:is_alive()))
+                file:close()
+                os.rename(dir .. "/t", dir .. "/done")
+            end }:start()
+            assert(p.stdout:read "l" == "up")
+            print(p.pid)]]):format(dir))
+        local run = helper.run(helper.host .. " " .. path)
+        assert.equal(0, run.status)
+        local pid = run.stdout:match "%d+"
+        helper.wait_until(function() return io.open(dir .. "/done") end, "the detached one"):close()
+        assert.equal("true true false", helper.read(dir .. "/done"))
+        helper.wait_until(function() return not helper.alive(pid) end, "its end")
+    end)
+end)
+
+describe("daemons", function()
+    it("are inherited", function()
+        local function daemons()
+            return mp.current_process().daemon, mp.process { target = print }.daemon,
+                mp.process { target = print, daemon = false }.daemon
+        end
+        local a = mp.process { target = daemons, daemon = true }:start()
+        assert.same({ true, true, false }, { a:result() })
+        local b = mp.process { target = daemons }:start()
+        assert.same({ false, false, false }, { b:result() })
+        assert.is_true(a.daemon)
+        assert.is_false(b.daemon)
+        a:close()
+        b:close()
+    end)
+end)
+
+describe("a <close> scope", function()
+    it("joins a process", function()
+        local p
+        do
+            local q <close> = mp.process { target = function() mp.sleep(0.05) end }:start()
+            p = q
+        end
+        assert.is_false(p:is_alive())
+        assert.equal(0, p.exitcode)
+        p:close()
+    end)
+
+    it("stops a daemon", function()
+        local p
+        do
+            local q <close> = mp.process { target = mp.sleep, args = { 60 }, daemon = true }:start()
+            p = q
+        end
+        assert.equal(-15, p.exitcode)
+        p:close()
+    end)
+
+    it("stops it after an error, which goes on", function()
+        local p
+        helper.fails("^mine$", function()
+            local q <close> = mp.process { target = mp.sleep, args = { 60 } }:start()
+            p = q
+            error("mine", 0)
+        end)
+        assert.is_false(p:is_alive())
+        assert.is_true(p.exitcode < 0)
+        p:close()
+    end)
+
+    it("is harmless for one that is new, closed or another's", function()
+        do
+            local new <close> = mp.process { target = print } -- luacheck: ignore
+            local closed <close> = mp.process { target = print }
+            closed:close()
+        end
+        local p = mp.process { target = io.read, stdin = "pipe" }:start()
+        assert.equal("ok", result_of(function()
+            local q <close> = p -- luacheck: ignore
+            return "ok"
+        end))
+        assert.is_true(p:is_alive())
+        p.stdin:close()
+        p:join()
+        p:close()
+    end)
+end)
