@@ -1,0 +1,95 @@
+-- The module in a stock lua5.4, and both hosts under valgrind.
+local helper = require "spec.helper"
+
+local valgrind = "valgrind -q --error-exitcode=99 --leak-check=no "
+
+describe("require \"luamp\"", function()
+    if not helper.sanitized then
+        it("in stock lua ends with status 0 under valgrind", function()
+            local result = helper.run(valgrind .. helper.lua .. [[ -e 'require "luamp"']])
+            assert.same({ status = 0, stdout = "", stderr = "" }, result)
+        end)
+
+        it("in the program ends with status 0 under valgrind", function()
+            local result = helper.run(valgrind .. helper.luamp .. [[ -e 'require "luamp"']])
+            assert.same({ status = 0, stdout = "", stderr = "" }, result)
+        end)
+
+        it("survives being unloaded while objects are alive", function()
+            local result = helper.run(valgrind .. helper.lua .. [[ -e '
+                local mp = require "luamp"
+                keep = mp.process(print)
+                file = io.tmpfile()
+                setmetatable({}, { __gc = function() print(tostring(keep):match "^mp.process") end })']])
+            assert.same({ status = 0, stdout = "mp.process\n", stderr = "" }, result)
+        end)
+    end
+
+    it("gives the same table each time, and sets no global but in the program", function()
+        local result = helper.run(helper.host .. [[ -e '
+            local before = {}
+            for name in pairs(_G) do before[name] = true end
+            local mp = require "luamp"
+            for name in pairs(_G) do assert(before[name], name) end
+            package.loaded.luamp = nil
+            print(mp == require "luamp", mp._VERSION)']])
+        assert.equal("true\tluamp " .. helper.read("VERSION"), result.stdout)
+    end)
+
+    if helper.host == helper.lua then
+        it("works in further states of one process, one after the other and side by side", function()
+            local dir = helper.tmpdir()
+            helper.write(dir .. "/states.c", [[
+                #include <lualib.h>
+                #include <lauxlib.h>
+                static int run(lua_State *L) {
+                    lua_State *other = luaL_newstate();
+                    luaL_openlibs(other);
+                    lua_pushboolean(L, luaL_dostring(other, luaL_checkstring(L, 1)) == LUA_OK);
+                    lua_pushstring(L, lua_tostring(other, -1));
+                    lua_close(other);
+                    return 2;
+                }
+                int luaopen_states(lua_State *L) { lua_pushcfunction(L, run); return 1; }
+            ]])
+            local built = helper.run(
+                "cc -shared -fPIC $(pkg-config --cflags lua5.4 || pkg-config --cflags lua) states.c -o states.so",
+                { cwd = dir })
+            assert.same({ 0, "" }, { built.status, built.stderr })
+            local script = helper.script [[
+                local mp, run = require "luamp", require "states"
+                local code = [=[
+                    local mp = require "luamp"
+                    return mp.process(function() return "other" end):start():result()
+                ]=]
+                local child = mp.process(function() return "first" end):start()
+                print(run(code))
+                print(child:result())
+                print(run(code))
+                print(mp.process(function() return select(2, run(code)) end):start():result())
+            ]]
+            local path = ("%s/module/?.so;%s;%s/?.so"):format(os.getenv "LUAMP_BUILD", os.getenv "LUA_CPATH", dir)
+            local result = helper.run(helper.host .. " " .. script, { env = { LUA_CPATH = path } })
+            assert.same({ status = 0, stderr = "", stdout = "true\tother\nfirst\ntrue\tother\nother\n" }, result)
+        end)
+    end
+
+    it("says what is not available in this version", function()
+        local mp = require "luamp"
+        helper.fails("mp.on_signal: it is not available in luamp " , function() mp.on_signal("SIGTERM", print) end)
+        helper.fails("mp.scope: it is not available in luamp ", function() mp.scope(print) end)
+        for option, value in pairs { command = { "true" }, limits = {}, timeout = 1 } do
+            helper.fails(("mp.process: option '%s' is not available in luamp "):format(option), mp.process,
+                { target = print, [option] = value })
+        end
+        for _, method in ipairs { "spawn", "forkserver" } do
+            helper.fails(("start method '%s' is not available in luamp "):format(method), mp.process,
+                { target = print, start_method = method })
+            helper.fails(("start method '%s' is not available in luamp "):format(method),
+                mp.set_start_method, method)
+        end
+        helper.fails("unknown start method 'thread'", mp.set_start_method, "thread")
+        mp.set_start_method "fork"
+        assert.equal("fork", mp.get_start_method())
+    end)
+end)
