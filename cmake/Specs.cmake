@@ -12,9 +12,9 @@ endif()
 
 # Specs that measure time, fill the machine, or leave things in /dev/shm for
 # the watch to find, run while no other does.
-set(alone run_spec)
+set(alone run_spec outcome_spec)
 # Specs that take longer than the others may: name=seconds.
-set(slow program_spec=300 output_spec=300 orphans_spec=300)
+set(slow program_spec=300 outcome_spec=300 bench_spec=300 output_spec=300 orphans_spec=300)
 
 file(GLOB specs CONFIGURE_DEPENDS ${folder}/*_spec.lua)
 foreach(spec ${specs})

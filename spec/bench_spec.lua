@@ -32,9 +32,9 @@ local function numbers_of(line)
     return list
 end
 
--- A printed number has three digits that count.
+-- A printed number has three digits that count, and below 1 two behind the point.
 local function assert_printed(expected, printed)
-    assert.is_near(expected, printed, 0.006 * expected)
+    assert.is_near(expected, printed, math.max(0.006 * expected, 0.0051))
 end
 
 -- `spread` is that of above[i] / below[i], over three rounds.

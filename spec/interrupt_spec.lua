@@ -80,17 +80,23 @@ describe("a signal to the main process alone", function()
 end)
 
 describe("an interruption", function()
+    -- `interrupted(f)` calls f protected, and is interrupted there.
     local function run(code)
         return driver.signalled { script = [[
             local mp = require "luamp"
-            print "ready"
-            io.stdout:flush()
+            local function interrupted(f, ...)
+                return pcall(function(...)
+                    print "ready"
+                    io.stdout:flush()
+                    return f(...)
+                end, ...)
+            end
         ]] .. code, signal = "INT" }
     end
 
     it("is an error object that can be caught, and the program goes on", function()
         local result = run [[
-            local ok, e = pcall(mp.sleep, 1000)
+            local ok, e = interrupted(mp.sleep, 1000)
             print(ok, mp.is_error(e), e.kind, e.signal, e.message)
             print(mp.process { target = function() return "on" end }:start():result())
         ]]
@@ -101,7 +107,7 @@ describe("an interruption", function()
     it("does not reach the children's functions", function()
         local result = run [[
             local child = mp.process { target = function() mp.sleep(0.3) return "whole" end }:start()
-            pcall(mp.sleep, 1000)
+            interrupted(mp.sleep, 1000)
             print(child:result())
         ]]
         assert.same({ "whole\n", "", 0 }, { result.stdout, result.stderr, result.status })
@@ -111,7 +117,7 @@ describe("an interruption", function()
         local result = run [[
             local function hook() end
             debug.sethook(hook, "l", 7)
-            pcall(function() while true do end end)
+            interrupted(function() while true do end end)
             local now, mask, count = debug.gethook()
             print(now == hook, mask, count)
         ]]

@@ -126,6 +126,25 @@ describe("the results of a process", function()
         collectgarbage()
     end)
 
+    -- One host is enough: it is the same code, and it takes 9 GiB.
+    if helper.host == helper.luamp and not helper.sanitized then
+        it("may hold strings beyond 2 GiB", function()
+            local meminfo = helper.read "/proc/meminfo"
+            if tonumber(meminfo:match "MemAvailable:%s+(%d+)") < 12 << 20 then pending "needs 12 GiB" end
+            local p <close> = started(function()
+                local third = ("0123456789abcdef"):rep(45 << 20)
+                return "before", { third .. third .. third }, "after"
+            end)
+            local before, list, after = p:result()
+            assert.same({ "before", "after" }, { before, after })
+            assert.equal(3 * 16 * (45 << 20), #list[1])
+            for _, at in ipairs { 0, (1 << 31) - 16, 1 << 31, #list[1] - 16 } do
+                assert.equal("0123456789abcdef", list[1]:sub(at + 1, at + 16))
+            end
+            p:close()
+        end)
+    end
+
     it("of many at once stay apart, in whatever order they are read", function()
         local list = {}
         for i = 1, 30 do

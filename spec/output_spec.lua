@@ -204,8 +204,8 @@ describe("the report of an uncaught error", function()
             end
         ]])
         local n = 0
-        for name, pid in result.stderr:gmatch
-            "luamp: process '(p%d+)' %(pid (%d+)%) failed: [^\n]+: x+\nstack traceback:\n\t%[C%]: in function 'error'\n\t[^\n]+\n" do
+        for name, pid in result.stderr:gmatch("luamp: process '(p%d+)' %(pid (%d+)%) failed: [^\n]+: x+\n"
+            .. "stack traceback:\n\t%[C%]: in function 'error'\n\t[^\n]+\n") do
             n = n + (name ~= "" and pid ~= "" and 1 or 0)
         end
         assert.equal(40, n)

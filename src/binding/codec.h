@@ -13,8 +13,8 @@
 
 /*
 ** An encoded message: pieces to be written one after the other. They point
-** into the encoder's buffer and into long strings of the values themselves,
-** so they hold until the next encode and as long as the values are reachable.
+** into the encoder's buffer and into long strings of the values themselves, so
+** they hold until the next call that may collect garbage.
 */
 typedef struct mp_message {
     const struct iovec *pieces;

@@ -141,18 +141,25 @@ static int io_write(lua_State *L) {
 
 /* --- handing over what is buffered --------------------------------------- */
 
-/* flush, close, seek, setvbuf of a file; io.flush and io.close of the default output too. */
+/*
+** flush, close, seek, setvbuf of a file; io.flush and io.close of the default
+** output too. If the buffer cannot be written that is the call's failure, after
+** the stock function has done its part: a file is closed nevertheless.
+*/
 static int flush_first(lua_State *L) {
-    int n = lua_gettop(L);
+    int n = lua_gettop(L), rc = 0;
     if (!mp_family_alone()) {
         if (n == 0)
             push_default_output(L);
         FILE *f = open_file(L, 1);
-        if (f != NULL)
-            mp_output_flush(f); /* an error stays with the stream: the stock function meets it */
+        rc = f != NULL ? mp_output_flush(f) : 0;
         lua_settop(L, n);
     }
-    return call_stock(L);
+    int results = call_stock(L);
+    if (rc == 0)
+        return results;
+    errno = -rc;
+    return luaL_fileresult(L, 0, NULL);
 }
 
 int mp_output_flush_all(lua_State *L) {
