@@ -21,6 +21,10 @@ void mp_lib_adopt_heap(lua_State *L) {
         lua_setallocf(L, mp_heap_alloc, NULL);
 }
 
+int mp_lib_has_heap(lua_State *L) {
+    return lua_getallocf(L, NULL) == mp_heap_alloc;
+}
+
 /* --- results ------------------------------------------------------------- */
 
 int mp_lib_result(lua_State *L, int rc, const char *what) {

@@ -33,6 +33,7 @@ MP_EXPORT int luaopen_luamp(lua_State *L);
 ** host at the birth of a state, and for every forked child.
 */
 void mp_lib_adopt_heap(lua_State *L);
+int mp_lib_has_heap(lua_State *L);
 
 /*
 ** Turns an engine's result into Lua's idiom: rc >= 0 pushes true, a negative

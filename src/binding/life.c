@@ -27,6 +27,7 @@
 
 #define HOOKS "luamp.hooks" /* {enter=, caught=, refused=, finish=, failed=, leave=, at_end=} */
 #define STOCK_EXIT "luamp.exit"
+#define SENTINEL "luamp.sentinel"
 
 lua_State *mp_lib_main_thread(lua_State *L) {
     lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
@@ -91,24 +92,29 @@ static int state_closes(lua_State *L) {
     return 0;
 }
 
-static void plant_sentinel(lua_State *L) {
+/* Leaves a sentinel on the stack; whoever calls this anchors it. */
+static void push_sentinel(lua_State *L) {
     lua_newuserdatauv(L, 0, 0);
-    lua_createtable(L, 0, 1);
-    lua_pushcfunction(L, state_closes);
-    lua_setfield(L, -2, "__gc");
+    if (luaL_newmetatable(L, SENTINEL)) {
+        lua_pushcfunction(L, state_closes);
+        lua_setfield(L, -2, "__gc");
+    }
     lua_setmetatable(L, -2);
-    luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
-/* From now on T is where this process's code runs, and the state is a child's. */
+/*
+** From now on T is where this process's code runs, and the state is a child's.
+** T and the sentinel are anchored by stacks that are not left any more: the
+** thread's that forked, and the main thread's below the barrier. The program
+** replaces os.exit before any script runs, so there is none to be caught.
+*/
 static void settle_in(lua_State *L, mp_birth *b) {
     childs_main = L;
     mp_interrupt_run_on(b->T);
-    plant_sentinel(L);
-    lua_pushthread(b->T);
-    lua_xmove(b->T, L, 1);
-    luaL_ref(L, LUA_REGISTRYINDEX); /* T lives as long as the child */
-    lua_sethook(L, main_thread_hook, LUA_MASKCALL, 0);
+    push_sentinel(L);
+    if (!mp_lib_has_heap(L))
+        lua_sethook(L, main_thread_hook, LUA_MASKCALL, 0);
+    mp_lib_adopt_heap(L);
 }
 
 /* The values from index `first` on, as a table with n. */
@@ -130,6 +136,8 @@ static void pack(lua_State *L, int first) {
 static void leave_results(lua_State *T, int first) {
     mp_message message;
     int rc = 0;
+    if (lua_gettop(T) < first)
+        return; /* an end in order without an outcome is no results */
     if (lua_checkstack(T, 16) && mp_codec_encode(T, first, lua_gettop(T) - first + 1, &message)) {
         rc = mp_family_put(MP_OUTCOME_RESULT, message.pieces, message.n_pieces, message.len);
         if (rc == 0)
@@ -155,7 +163,6 @@ static void leave_results(lua_State *T, int first) {
 static int live(lua_State *L) {
     mp_birth *b = lua_touserdata(L, 1);
     lua_State *T = b->T;
-    mp_lib_adopt_heap(L);
     settle_in(L, b);
     push_hook(T, "enter");
     lua_pushvalue(T, 1);
@@ -325,7 +332,8 @@ static int set_hooks(lua_State *L) {
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_settop(L, 1);
     lua_setfield(L, LUA_REGISTRYINDEX, HOOKS);
-    plant_sentinel(L);
+    push_sentinel(L);
+    luaL_ref(L, LUA_REGISTRYINDEX);
     return 0;
 }
 

@@ -19,7 +19,8 @@
 
 #define N_MEMBERS 32768u
 #define N_STREAMS 64
-#define INLINE_ROOM 360 /* bytes of an outcome that need no file */
+#define RECORD 512      /* bytes of a record: none lies across two pages */
+#define INLINE_ROOM 416 /* bytes of an outcome that need no file: what a record has left */
 #define PAGE 4096u
 
 enum state { FREE = 0, BORN, ALIVE, DEAD };
@@ -60,10 +61,10 @@ typedef struct family_shared {
     int64_t extents_end; /* where the next extent begins */
     pthread_mutex_t streams_guard;
     stream_shared streams[N_STREAMS];
-    _Alignas(64) member_shared members[N_MEMBERS];
+    _Alignas(PAGE) member_shared members[N_MEMBERS];
 } family_shared;
 
-_Static_assert(sizeof(member_shared) <= 512, "eight records to a page");
+_Static_assert(sizeof(member_shared) == RECORD, "eight records to a page");
 _Static_assert(ATOMIC_INT_LOCK_FREE == 2, "shared atomics need no lock");
 
 static family_shared *family;

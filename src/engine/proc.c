@@ -73,6 +73,25 @@ int mp_proc_exitcode(const mp_proc *p, int *stolen) {
     return p->exitcode;
 }
 
+/*
+** Structs of ended children wait here for the next: the C heap, which every
+** fork would have to copy from, is left alone.
+*/
+static mp_proc *spare;
+
+static mp_proc *proc_new(void) {
+    mp_proc *p = spare;
+    if (p == NULL)
+        return calloc(1, sizeof *p);
+    spare = p->next;
+    return p;
+}
+
+static void proc_free(mp_proc *p) {
+    p->next = spare;
+    spare = p;
+}
+
 /* --- the list of children ------------------------------------------------ */
 
 static void list_add(mp_proc *p) {
@@ -320,14 +339,14 @@ static void undo(mp_proc *p) {
         close(p->pidfd);
     list_remove(p);
     mp_family_free(p->member);
-    free(p);
+    proc_free(p);
 }
 
 static void reap_unowned(void);
 
 static int birth_open(birth *b) {
     reap_unowned();
-    b->proc = calloc(1, sizeof *b->proc);
+    b->proc = proc_new();
     if (b->proc == NULL)
         return -ENOMEM;
     int rc = mp_family_open();
@@ -345,7 +364,8 @@ static void birth_fail(birth *b) {
     close_report(&b->report[1]);
     if (b->member != MP_NOBODY)
         mp_family_free(b->member);
-    free(b->proc);
+    if (b->proc != NULL)
+        proc_free(b->proc);
 }
 
 /* After the fork: holds the child by a pidfd and hears its word. */
@@ -399,7 +419,7 @@ static void settle(mp_proc *p, const siginfo_t *info) {
     if (p->unowned) {
         n_unowned--;
         mp_family_free(p->member);
-        free(p);
+        proc_free(p);
     }
 }
 
@@ -451,7 +471,7 @@ int mp_proc_signal(mp_proc *p, int signo) {
 void mp_proc_close(mp_proc *p) {
     if (p->ended) {
         mp_family_free(p->member);
-        free(p);
+        proc_free(p);
     } else {
         p->unowned = 1;
         n_unowned++;

@@ -104,6 +104,7 @@ static const int interrupts[] = {SIGINT, SIGTERM, SIGHUP};
 
 static void (*interrupt_wake)(int signo);
 static volatile sig_atomic_t interrupt_pending;
+static volatile sig_atomic_t interrupt_is_child;
 static volatile mp_time interrupt_noted = -2 * MP_SECOND;
 
 static void disposition(int signo, void (*handler)(int)) {
@@ -112,20 +113,22 @@ static void disposition(int signo, void (*handler)(int)) {
     sigaction(signo, &action, NULL);
 }
 
-static void on_interrupt(int signo) {
-    if (interrupt_pending != 0) { /* nobody took the first: the user insists */
-        disposition(signo, SIG_DFL);
-        raise(signo);
-        return;
-    }
-    interrupt_pending = signo;
-    interrupt_wake(signo);
+static void die_of(int signo) {
+    disposition(signo, SIG_DFL);
+    raise(signo);
 }
 
-static void note_interrupt(int signo) {
+/* A child only notes SIGINT; in the main process a second one means it. */
+static void on_interrupt(int signo) {
     int saved = errno;
-    (void)signo;
-    interrupt_noted = mp_sys_now();
+    if (interrupt_is_child && signo == SIGINT) {
+        interrupt_noted = mp_sys_now();
+    } else if (interrupt_is_child || interrupt_pending != 0) {
+        die_of(signo);
+    } else {
+        interrupt_pending = signo;
+        interrupt_wake(signo);
+    }
     errno = saved;
 }
 
@@ -153,23 +156,9 @@ void mp_sys_interrupts_reopen(void) {
     }
 }
 
-/* Gives our own handlers' signals another one; others are not ours to touch. */
-static void replace_handlers(void (*for_int)(int), void (*for_others)(int)) {
-    for (size_t i = 0; i < N_INTERRUPTS; i++) {
-        struct sigaction old;
-        sigaction(interrupts[i], NULL, &old);
-        if (old.sa_handler == on_interrupt || old.sa_handler == note_interrupt)
-            disposition(interrupts[i], interrupts[i] == SIGINT ? for_int : for_others);
-    }
-}
-
 void mp_sys_interrupts_child(void) {
+    interrupt_is_child = 1;
     interrupt_pending = 0;
-    replace_handlers(note_interrupt, SIG_DFL);
-}
-
-void mp_sys_interrupts_default(void) {
-    replace_handlers(SIG_DFL, SIG_DFL);
 }
 
 int mp_sys_interrupt_pending(void) {

@@ -97,15 +97,12 @@ int mp_sys_interrupt_take(void);
 
 /*
 ** In a forked child of the family: the terminal's SIGINT is only noted, the
-** main process decides; SIGTERM and SIGHUP kill again.
+** main process decides; SIGTERM and SIGHUP kill, as if there were no handler.
 */
 void mp_sys_interrupts_child(void);
 
 /* Whether the terminal's SIGINT reached this child within the last second. */
 int mp_sys_interrupted_lately(void);
-
-/* Back to handlers that kill: for the last steps of a process that ends. */
-void mp_sys_interrupts_default(void);
 
 /* A broken invariant: says where, and aborts. */
 #define mp_panic(what) mp_sys_panic(what, __FILE__, __LINE__)

@@ -13,57 +13,70 @@ local life = {}
 
 local randomseed, random = math.randomseed, math.random
 
-local this      -- the state of the process that runs this
-local created   -- the state of the one that started it, in a child
-local hooks = {}
-local seed      -- of mp.seed, for what this process starts
-local on_enter  -- lets process.lua forget what was the parent's
+-- All that changes in the life of this process, and nothing else: one table, so
+-- that it lies together in memory, where every fork has to copy what changes.
+--   this       the state of the process that runs this
+--   creator    the state of the one that started it, in a child
+--   hooks      of mp.atexit
+--   seed       of mp.seed, for what this process starts
+--   running    list of the children that have not been seen to end
+--   swept      how far process.sweep has come in it
+--   named      how many process objects it has made
+--   started    how many processes it has started
+local now = {
+    this = nil, creator = nil, hooks = {}, seed = nil, running = {}, swept = 0, named = 0, started = 0,
+}
+life.now = now
 
 -- The state of the process that runs this.
 function life.own()
-    this = this or { name = "main", pid = core.getpid(), daemon = false, role = "self" }
-    return this
+    now.this = now.this or { given_name = "main", pid = core.getpid(), daemon = false, role = "self" }
+    return now.this
 end
 
--- The state of its creator, nil in a main process.
-function life.creator()
-    return created
+-- A process's name; most are never asked for, and made only then: process-1,
+-- and process-1:1 for what that one starts.
+function life.name(s)
+    if not s.given_name then s.given_name = "process-" .. life.lineage(s) end
+    return s.given_name
 end
 
-function life.on_enter(f)
-    on_enter = f
+-- The numbers that lead from the main process to this one: 1:1.
+function life.lineage(s)
+    local above = s.maker and s.maker.number and life.lineage(s.maker) .. ":" or ""
+    return above .. s.number
 end
 
 -- f runs at the end of this process, newest first.
 function life.atexit(f)
-    hooks[#hooks + 1] = f
+    now.hooks[#now.hooks + 1] = f
 end
 
 -- What this process starts repeats from here on.
 function life.seed(n)
-    seed = n
+    now.seed, now.started = n, 0
     randomseed(n)
 end
 
 -- Random numbers differ from the parent's, and repeat when it was given a seed.
 local function reseed(order)
-    if not seed then
+    if not now.seed then
         randomseed(core.random_integers())
         return
     end
-    randomseed(seed, order)
+    randomseed(now.seed, order)
     local own = random(0)
-    randomseed(seed, order)
-    seed = own
+    randomseed(now.seed, order)
+    now.seed = own
 end
 
 -- First in the child: the parent's children, hooks and counts are not its own.
 local function enter(s)
     local parent = life.own()
-    created = { name = parent.name, pid = parent.pid, daemon = parent.daemon, role = "creator" }
-    this, s.role, s.status, s.pid = s, "self", "running", core.getpid()
-    hooks = {}
-    on_enter()
+    now.creator = { given_name = parent.given_name, number = parent.number,
+        maker = parent.maker, pid = parent.pid, daemon = parent.daemon, role = "creator" }
+    now.this, s.role, s.status, s.pid = s, "self", "running", core.getpid()
+    now.hooks, now.running, now.swept, now.named, now.started = {}, {}, 0, 0, 0
     if s.keep then core.close_private(s.keep) end
     for _, fd in ipairs(s.opened) do core.close(fd) end
     for key, value in pairs(s.options.env or {}) do core.set_env(key, value or nil) end
@@ -73,7 +86,7 @@ end
 -- The message handler of the target: everything about an error, while its frames stand.
 local function caught(value)
     local own = life.own()
-    return errors.caught(value, own.name, own.pid, errors.traceback(2))
+    return errors.caught(value, life.name(own), own.pid, errors.traceback(2))
 end
 
 -- Leaves word that the results (a table with n) cannot be sent: because of a
@@ -82,7 +95,7 @@ local function refused(values, reason)
     local message = reason and "cannot send the results: " .. reason
         or culprit(values, values.n, "result %d")
     core.leave_outcome("unsent", errors.new {
-        kind = "unsendable", message = message, process = this.name, pid = this.pid,
+        kind = "unsendable", message = message, process = life.name(now.this), pid = now.this.pid,
     })
 end
 
@@ -100,14 +113,14 @@ local function report(text)
 end
 
 local function run_hooks()
-    while #hooks > 0 do
-        local ok, e = xpcall(table.remove(hooks), caught)
+    while #now.hooks > 0 do
+        local ok, e = xpcall(table.remove(now.hooks), caught)
         if not ok then report("an atexit hook failed: " .. tostring(e)) end
     end
 end
 
 local function fail(e)
-    if not errors.is_error(e) then e = errors.caught(e, this.name, this.pid, "") end
+    if not errors.is_error(e) then e = errors.caught(e, life.name(now.this), now.this.pid, "") end
     leave_error(e)
     if not core.interrupted_lately() then report(tostring(e)) end
 end

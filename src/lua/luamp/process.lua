@@ -22,14 +22,13 @@ local process = {}
 local WHERE = "mp.process"
 local misuse = options.misuse
 local unpack = table.unpack
+local now = life.now
+local name_of = life.name
 
 local none = {}        -- an empty table that stays empty
 local class = { __name = WHERE }
 local methods = {}
 
-local running = {}     -- list of the children that have not been seen to end
-local swept = 0        -- how far `sweep` has come in it
-local n_named, n_started = 0, 0
 local oom_before       -- the cgroup's count of kills for memory
 
 -- --- states -----------------------------------------------------------------
@@ -39,20 +38,16 @@ local function new_object(state)
     return state.object
 end
 
-life.on_enter(function()
-    running, swept, n_named, n_started = {}, 0, 0, 0
-end)
-
 -- The state of `p` for a call: raises for what is no process, closed, or of others.
 local function state_of(p, call)
     local s = core.state(p, class)
     if not s then
         misuse(WHERE, "'%s' must be called on a process, as in p:%s()", call, call)
     elseif s.status == "closed" then
-        misuse(WHERE, "process '%s' is closed", s.name)
+        misuse(WHERE, "process '%s' is closed", name_of(s))
     elseif s.owner and s.owner ~= core.getpid() and s ~= life.own() then
         misuse(WHERE, "process '%s' belongs to process '%s' (pid %d), which alone can use it",
-            s.name, s.owner_name, s.owner)
+            name_of(s), name_of(s.maker), s.owner)
     end
     return s
 end
@@ -61,11 +56,11 @@ end
 local function child_of(p, call)
     local s = state_of(p, call)
     if s == life.own() then
-        misuse(WHERE, "process '%s' cannot call '%s' on itself", s.name, call)
+        misuse(WHERE, "process '%s' cannot call '%s' on itself", name_of(s), call)
     elseif s.role == "creator" then
-        misuse(WHERE, "process '%s' started this one, which cannot call '%s' on it", s.name, call)
+        misuse(WHERE, "process '%s' started this one, which cannot call '%s' on it", name_of(s), call)
     elseif s.status == "new" then
-        misuse(WHERE, "process '%s' has not been started", s.name)
+        misuse(WHERE, "process '%s' has not been started", name_of(s))
     end
     return s
 end
@@ -132,18 +127,13 @@ local function check_options(given)
     streams.check(WHERE, given)
 end
 
--- process-1, and process-1:1 for what that one starts.
-local function next_name()
-    n_named = n_named + 1
-    local own = life.own()
-    return (own.lineage and own.lineage .. ":" or "process-") .. n_named
-end
-
 -- What the start needs of the options, as they are now: the caller may use the
 -- table again. Most processes need nothing.
+local kept_options = { "env", "cwd", "stdin", "stdout", "stderr", "cpus", "nice" }
+
 local function copy_options(given)
     local copy = none
-    for _, key in ipairs { "env", "cwd", "stdin", "stdout", "stderr", "cpus", "nice" } do
+    for _, key in ipairs(kept_options) do
         local value = given[key]
         if value ~= nil then
             if copy == none then copy = {} end
@@ -165,15 +155,17 @@ function process.new(given)
             given == nil and "nothing" or "a " .. type(given))
     end
     check_options(given)
-    local own, name = life.own(), next_name()
+    local own = life.own()
+    now.named = now.named + 1
     local daemon = given.daemon
     if daemon == nil then daemon = own.daemon end
     return new_object { -- with every field that it will have: a table that never grows
-        status = "new", role = "child", owner = own.pid, owner_name = own.name,
-        name = given.name or name, lineage = name, daemon = daemon,
+        status = "new", role = "child", owner = own.pid, maker = own, daemon = daemon,
+        given_name = given.name, number = now.named,
         detached = given.detached or false, target = given.target, args = given.args or none,
-        options = copy_options(given), object = nil, slot = nil, pid = nil, handle = nil, order = nil, exitcode = nil,
-        stolen = nil, outcome = nil, files = none, captured = none, keep = nil, opened = none,
+        options = copy_options(given), object = nil, slot = nil, pid = nil, handle = nil, order = nil,
+        exitcode = nil, stolen = nil, outcome = nil, files = none, captured = none, keep = nil,
+        opened = none,
     }
 end
 
@@ -195,7 +187,7 @@ local function kept_files(s)
 end
 
 local function fail_to_start(s, reason)
-    misuse(WHERE, "cannot start '%s': %s", s.name, reason)
+    misuse(WHERE, "cannot start '%s': %s", name_of(s), reason)
 end
 
 -- What the engine is told; descriptors that are opened for it are in s.opened.
@@ -224,7 +216,7 @@ local function fork(s)
     end
     if not spec then return nil, failure end
     s.keep = core.has_private() and kept_files(s) or nil
-    s.order = n_started + 1
+    s.order = now.started + 1
     s.handle = core.handle()
     return core.fork(s.handle, spec, s, s.target, s.args, s.args.n or #s.args)
 end
@@ -236,18 +228,20 @@ local function fork_or_sweep(s)
     s.opened = none
     if ok then return true end
     streams.drop(s)
-    if (code == "EMFILE" or code == "EAGAIN") and process.sweep(#running) > 0 then
+    if (code == "EMFILE" or code == "EAGAIN") and process.sweep(#now.running) > 0 then
         return fork_or_sweep(s)
     end
     return nil, failure
 end
 
 local function add_running(s)
+    local running = now.running
     s.slot = #running + 1
     running[s.slot] = s
 end
 
 local function remove_running(s)
+    local running = now.running
     local last = running[#running]
     running[s.slot], last.slot = last, s.slot
     running[#running], s.slot = nil, nil
@@ -255,14 +249,14 @@ end
 
 function methods.start(p)
     local s = state_of(p, "start")
-    if s.status ~= "new" then misuse(WHERE, "process '%s' has been started already", s.name) end
+    if s.status ~= "new" then misuse(WHERE, "process '%s' has been started already", name_of(s)) end
     oom_before = oom_before or cgroup.oom_kills() or 0
     core.went_on()
     process.sweep(2)
     local ok, failure = fork_or_sweep(s)
     if not ok then fail_to_start(s, failure) end
     s.status, s.pid = "running", core.pid(s.handle)
-    n_started = s.order
+    now.started = s.order
     add_running(s)
     s.target, s.args, s.keep = nil, nil, nil
     return p
@@ -286,11 +280,11 @@ end
 -- Looks at the running children, in turn, until it has met `n` that do run; so
 -- those that nobody asks for are reaped as others start. Returns how many had ended.
 function process.sweep(n)
-    local ended = 0
+    local ended, running = 0, now.running
     while n > 0 and #running > 0 do
-        swept = swept < #running and swept + 1 or 1
-        if has_ended(running[swept]) then
-            ended, swept = ended + 1, swept - 1 -- another one is in its place now
+        now.swept = now.swept < #running and now.swept + 1 or 1
+        if has_ended(running[now.swept]) then
+            ended, now.swept = ended + 1, now.swept - 1 -- another one is in its place now
         else
             n = n - 1
         end
@@ -314,17 +308,17 @@ end
 
 local function is_out_of_memory(s)
     if s.exitcode ~= -9 then return false end
-    local now = cgroup.oom_kills() or 0
-    local rose = now > (oom_before or 0)
-    oom_before = now
+    local count = cgroup.oom_kills() or 0
+    local rose = count > (oom_before or 0)
+    oom_before = count
     return rose
 end
 
 local function death(s)
     local signal = core.signal_name(-s.exitcode)
-    local text = ("process '%s' (pid %d) was killed by %s"):format(s.name, s.pid, signal)
+    local text = ("process '%s' (pid %d) was killed by %s"):format(name_of(s), s.pid, signal)
     if s.stolen then
-        text = ("process '%s' (pid %d) was killed, and other code took its status"):format(s.name, s.pid)
+        text = ("process '%s' (pid %d) was killed, and other code took its status"):format(name_of(s), s.pid)
     elseif is_out_of_memory(s) then
         text = text .. ": out of memory (its cgroup's oom_kill count rose)"
     end
@@ -332,7 +326,7 @@ local function death(s)
 end
 
 local function identify(s, e)
-    e.process, e.pid, e.exitcode = e.process or s.name, e.pid or s.pid, e.exitcode or s.exitcode
+    e.process, e.pid, e.exitcode = e.process or name_of(s), e.pid or s.pid, e.exitcode or s.exitcode
     return e
 end
 
@@ -345,7 +339,7 @@ local function read_outcome(s)
         return { error = identify(s, left[2]), failed = left[1] == "error" }
     elseif s.exitcode ~= 0 then
         local e = errors.new { kind = "exit", message = ("process '%s' (pid %d) exited with status %d")
-            :format(s.name, s.pid, s.exitcode) }
+            :format(name_of(s), s.pid, s.exitcode) }
         return { error = identify(s, e), failed = true }
     end
     return { values = left }
@@ -391,12 +385,12 @@ function methods.result(p, timeout)
     local s = child_of(p, "result")
     if not await(s, options.deadline("mp.process:result", timeout)) then
         errors.raise(errors.new {
-            kind = "pending", process = s.name, pid = s.pid,
-            message = ("the result of process '%s' (pid %d) is still pending"):format(s.name, s.pid),
-        }, life.own().name, life.own().pid)
+            kind = "pending", process = name_of(s), pid = s.pid,
+            message = ("the result of process '%s' (pid %d) is still pending"):format(name_of(s), s.pid),
+        }, name_of(life.own()), life.own().pid)
     end
     local o = outcome(s)
-    if o.error then errors.raise(o.error, life.own().name, life.own().pid) end
+    if o.error then errors.raise(o.error, name_of(life.own()), life.own().pid) end
     return unpack(o.values, 2, o.values.n)
 end
 
@@ -439,9 +433,9 @@ function methods.close(p)
     local s = core.state(p, class)
     if s and s.status == "closed" then return end
     s = state_of(p, "close")
-    if s == life.own() or s.role == "creator" then misuse(WHERE, "process '%s' is not a child", s.name) end
+    if s == life.own() or s.role == "creator" then misuse(WHERE, "process '%s' is not a child", name_of(s)) end
     if s.status == "running" and not has_ended(s) then
-        misuse(WHERE, "process '%s' cannot be closed while it runs", s.name)
+        misuse(WHERE, "process '%s' cannot be closed while it runs", name_of(s))
     end
     streams.drop(s)
     if s.handle then core.close_handle(s.handle) end
@@ -464,7 +458,7 @@ end
 
 local fields = {}
 
-function fields.name(s) return s.name end
+function fields.name(s) return name_of(s) end
 function fields.pid(s) return s.pid end
 function fields.daemon(s) return s.daemon end
 
@@ -511,7 +505,7 @@ class.__tostring = function(p)
     elseif phase == "running" and s.role == "child" and s.owner == core.getpid() and has_ended(s) then
         phase = "ended"
     end
-    return ("mp.process: %s ('%s', %s%s)"):format(core.address(p), s.name, phase,
+    return ("mp.process: %s ('%s', %s%s)"):format(core.address(p), name_of(s), phase,
         s.pid and ", pid " .. s.pid or "")
 end
 
@@ -536,14 +530,14 @@ function process.current()
 end
 
 function process.parent()
-    local s = life.creator()
+    local s = now.creator
     return s and (s.object or new_object(s))
 end
 
 -- The children that live, in order of their start. Those that ended are reaped.
 function process.active()
     local list = {}
-    table.move(running, 1, #running, 1, list)
+    table.move(now.running, 1, #now.running, 1, list)
     table.sort(list, function(a, b) return a.order < b.order end)
     local alive = {}
     for _, s in ipairs(list) do
@@ -564,7 +558,6 @@ function process.seed(n)
     if math.type(n) ~= "integer" then
         misuse("mp.seed", "expected an integer, not %s", math.type(n) or "a " .. type(n))
     end
-    n_started = 0
     life.seed(n)
 end
 
