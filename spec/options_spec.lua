@@ -388,6 +388,24 @@ describe("args", function()
     end)
 end)
 
+describe("a pipe to a child that has ended", function()
+    it("is an error of the call, and no signal that ends its parent", function()
+        local result = helper.run(helper.host .. " " .. helper.script [[
+            local mp = require "luamp"
+            local p = mp.process { stdin = "pipe", target = function() end }:start()
+            p:join()
+            print(p.stdin:write "short" == p.stdin, p.stdin:flush())
+            print(p.stdin:write(("x"):rep(100000)))
+            local q = mp.process { stdin = "pipe", target = function() end }:start()
+            q:join()
+            q.stdin:write "left in the buffer"
+            print(q.stdin:close())
+        ]])
+        assert.same({ status = 0, stderr = "", stdout = "true\tnil\tBroken pipe\t32\n"
+            .. "nil\tBroken pipe\t32\nnil\tBroken pipe\t32\n" }, result)
+    end)
+end)
+
 describe("the options table", function()
     it("is read when the process is made", function()
         local options = { target = function() return os.getenv "X" end, env = { X = "1" }, name = "a" }

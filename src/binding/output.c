@@ -48,6 +48,42 @@ static int call_stock(lua_State *L) {
     return lua_tocfunction(L, lua_upvalueindex(1))(L);
 }
 
+/* --- pipes of a child ---------------------------------------------------- */
+
+static int close_pipe(lua_State *L);
+
+/*
+** Whether the file is a pipe to or from a child (open_stream). One that has
+** died is an error of the call, EPIPE, and no signal that ends its parent.
+*/
+static int is_pipe(lua_State *L, int index) {
+    luaL_Stream *s = to_stream(L, index);
+    return s != NULL && s->closef == close_pipe;
+}
+
+static int close_pipe(lua_State *L) {
+    luaL_Stream *s = luaL_checkudata(L, 1, LUA_FILEHANDLE);
+    sigset_t before;
+    mp_sys_sigpipe_hold(&before);
+    int ok = fclose(s->f) == 0;
+    int failure = errno;
+    mp_sys_sigpipe_release(&before);
+    errno = failure;
+    return luaL_fileresult(L, ok, NULL);
+}
+
+/* The engine's write (of len bytes) or flush (without bytes) of the file at `index`. */
+static int hand_over(lua_State *L, int index, FILE *f, const char *bytes, size_t len) {
+    sigset_t before;
+    int guarded = is_pipe(L, index);
+    if (guarded)
+        mp_sys_sigpipe_hold(&before);
+    int rc = bytes != NULL ? mp_output_write(f, bytes, len) : mp_output_flush(f);
+    if (guarded)
+        mp_sys_sigpipe_release(&before);
+    return rc;
+}
+
 /* --- writing ------------------------------------------------------------- */
 
 static int print(lua_State *L) {
@@ -103,7 +139,7 @@ static int write_arguments(lua_State *L, FILE *f, int file, int first, int n) {
     size_t len;
     const char *bytes = lua_tolstring(L, -1, &len);
     size_t before = __fpending(f);
-    int rc = mp_output_write(f, bytes, len);
+    int rc = hand_over(L, file, f, bytes, len);
     if (before == 0 && __fpending(f) > 0 && f != stdout && f != stderr)
         remember(L, BUFFERED, file);
     if (arg <= n)
@@ -117,7 +153,7 @@ static int write_arguments(lua_State *L, FILE *f, int file, int first, int n) {
 
 static int file_write(lua_State *L) {
     FILE *f = open_file(L, 1);
-    if (f == NULL || mp_family_alone())
+    if (f == NULL || (mp_family_alone() && !is_pipe(L, 1)))
         return call_stock(L);
     return write_arguments(L, f, 1, 2, lua_gettop(L));
 }
@@ -148,11 +184,11 @@ static int io_write(lua_State *L) {
 */
 static int flush_first(lua_State *L) {
     int n = lua_gettop(L), rc = 0;
-    if (!mp_family_alone()) {
+    if (!mp_family_alone() || is_pipe(L, 1)) {
         if (n == 0)
             push_default_output(L);
         FILE *f = open_file(L, 1);
-        rc = f != NULL ? mp_output_flush(f) : 0;
+        rc = f != NULL ? hand_over(L, 1, f, NULL, 0) : 0;
         lua_settop(L, n);
     }
     int results = call_stock(L);
@@ -190,11 +226,6 @@ static int io_popen(lua_State *L) {
     return n;
 }
 
-static int close_stream(lua_State *L) {
-    luaL_Stream *s = luaL_checkudata(L, 1, LUA_FILEHANDLE);
-    return luaL_fileresult(L, fclose(s->f) == 0, NULL);
-}
-
 /* open_stream(descriptor, mode): a private Lua file that owns the descriptor. */
 static int open_stream(lua_State *L) {
     int fd = (int)luaL_checkinteger(L, 1);
@@ -204,7 +235,7 @@ static int open_stream(lua_State *L) {
     s->f = fdopen(fd, luaL_checkstring(L, 2));
     if (s->f == NULL)
         return luaL_fileresult(L, 0, NULL);
-    s->closef = close_stream;
+    s->closef = close_pipe;
     remember(L, PRIVATE, -1);
     return 1;
 }

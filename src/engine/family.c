@@ -458,6 +458,8 @@ int mp_family_stream_lock(const struct stat *stream) {
         pthread_mutex_unlock(&family->streams_guard);
         if (taken || s == NULL)
             return place;
+        if (mp_sys_interrupt_pending() != 0)
+            return -1; /* the holder may be stopped, and the user wants to end */
         mp_sys_futex_wait(&s->turn, turn, mp_sys_now() + MP_LOOK);
     }
 }

@@ -10,7 +10,6 @@
 #include <linux/futex.h>
 #include <math.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -97,6 +96,27 @@ int mp_sys_write(int fd, struct iovec *pieces, int n) {
     return 0;
 }
 
+static sigset_t only(int signo) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, signo);
+    return set;
+}
+
+void mp_sys_sigpipe_hold(sigset_t *before) {
+    sigset_t sigpipe = only(SIGPIPE);
+    sigprocmask(SIG_BLOCK, &sigpipe, before);
+}
+
+void mp_sys_sigpipe_release(const sigset_t *before) {
+    sigset_t sigpipe = only(SIGPIPE);
+    struct timespec at_once = {0, 0};
+    if (!sigismember(before, SIGPIPE))
+        while (sigtimedwait(&sigpipe, NULL, &at_once) < 0 && errno == EINTR)
+            continue;
+    sigprocmask(SIG_SETMASK, before, NULL);
+}
+
 /* --- interruptions ------------------------------------------------------- */
 
 static const int interrupts[] = {SIGINT, SIGTERM, SIGHUP};
@@ -132,7 +152,7 @@ static void on_interrupt(int signo) {
     errno = saved;
 }
 
-static int interrupt_open[N_INTERRUPTS]; /* those that were not ignored */
+static int interrupt_open[N_INTERRUPTS]; /* those that are ours */
 
 void mp_sys_interrupts_open(void (*wake)(int signo)) {
     if (interrupt_wake != NULL)
@@ -141,7 +161,9 @@ void mp_sys_interrupts_open(void (*wake)(int signo)) {
     for (size_t i = 0; i < N_INTERRUPTS; i++) {
         struct sigaction old;
         sigaction(interrupts[i], NULL, &old);
-        interrupt_open[i] = old.sa_handler != SIG_IGN;
+        /* Of a host's own handlers only that for Ctrl-C is replaced, as stock lua's. */
+        interrupt_open[i] =
+            old.sa_handler == SIG_DFL || (interrupts[i] == SIGINT && old.sa_handler != SIG_IGN);
         if (interrupt_open[i])
             disposition(interrupts[i], on_interrupt);
     }

@@ -15,6 +15,7 @@
 #define MP_ENGINE_SYS_H
 
 #include <poll.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -50,6 +51,13 @@ void mp_sys_fill_std(void);
 /* Writes all pieces, in one system call where the kernel takes them so. */
 struct iovec;
 int mp_sys_write(int fd, struct iovec *pieces, int n);
+
+/*
+** Between hold and release, writing to a pipe without a reader gives EPIPE and
+** no SIGPIPE, whatever the program has decided for its own streams.
+*/
+void mp_sys_sigpipe_hold(sigset_t *before);
+void mp_sys_sigpipe_release(const sigset_t *before);
 
 /*
 ** Waits for events on the descriptors (n may be 0). Returns how many have
