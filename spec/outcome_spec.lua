@@ -145,6 +145,36 @@ describe("the results of a process", function()
         end)
     end
 
+    it("give their memory back when they are read, or their process closed or collected", function()
+        local lfs = require "lfs"
+        local function held() -- bytes of the family's memory file
+            for fd, target in pairs(helper.fds()) do
+                if target:find "memfd:luamp%-outcomes" then
+                    return lfs.attributes("/proc/self/fd/" .. fd, "blocks") * 512
+                end
+            end
+        end
+        local function ended()
+            local p = started(function() return ("x"):rep(1 << 20) end)
+            p:join()
+            return p
+        end
+        assert.equal(0, held())
+        local p = ended()
+        assert.is_true(held() >= 1 << 20)
+        p:result()
+        assert.equal(0, held())
+        p:close()
+        ended():close()
+        assert.equal(0, held())
+        local forgotten = { ended() }
+        assert.is_true(held() >= 1 << 20)
+        forgotten[1] = nil
+        collectgarbage()
+        collectgarbage()
+        assert.equal(0, held())
+    end)
+
     it("of many at once stay apart, in whatever order they are read", function()
         local list = {}
         for i = 1, 30 do

@@ -194,7 +194,7 @@ static int handle_pollfd(lua_State *L) {
 
 static const char *const outcome_names[] = {"none", "result", "error", "unsent"};
 
-/* outcome(handle): after the end: its kind, and the values that were left. */
+/* outcome(handle): after the end, once: its kind, and the values that were left. */
 static int outcome(lua_State *L) {
     handle *h = check_handle(L);
     uint32_t member = mp_proc_member(h->p);
@@ -210,6 +210,7 @@ static int outcome(lua_State *L) {
     if (n < 0)
         return luaL_error(L, "the outcome of process %d cannot be read: %s", (int)mp_proc_pid(h->p),
                           strerror(-n));
+    mp_family_drop_outcome(member);
     lua_pushvalue(L, 2);
     lua_insert(L, -(n + 1));
     return n + 1;

@@ -388,6 +388,12 @@ int mp_family_read(uint32_t child, char *buf, size_t len) {
     return 0;
 }
 
+void mp_family_drop_outcome(uint32_t child) {
+    member_shared *m = member(child);
+    atomic_store_explicit(&m->outcome, MP_OUTCOME_NONE, memory_order_relaxed);
+    extent_drop(m);
+}
+
 /* Those that a dead process had started belong to nobody from now on. */
 static void disown_children_of(uint32_t parent) {
     for (uint32_t i = 0; i < family->high; i++) {

@@ -111,6 +111,9 @@ enum mp_outcome mp_family_outcome(uint32_t child, size_t *len);
 /* Copies those bytes out. 0 or -errno. */
 int mp_family_read(uint32_t child, char *buf, size_t len);
 
+/* Creator, once it has read: gives the outcome's memory back. */
+void mp_family_drop_outcome(uint32_t child);
+
 /* The status that the child recorded, or -ESRCH if it left without a word. */
 int mp_family_status(uint32_t child);
 
