@@ -52,7 +52,8 @@ end
 describe("Ctrl-C with 8 children in", function()
     for place, code in pairs(places) do
         it(place .. ": status 130, one line, nobody left, under 1 s", function()
-            assert_ended(driver.signalled { script = family .. code, signal = "INT" },
+            -- After "ready" it needs a moment to get to the place that is meant.
+            assert_ended(driver.signalled { script = family .. code, signal = "INT", delay = 0.05 },
                 130, "interrupted")
         end)
     end
@@ -71,7 +72,7 @@ describe("a signal to the main process alone", function()
 
     it("runs the atexit hooks", function()
         local result = driver.signalled {
-            script = family .. "mp.atexit(function() print 'hook' end) mp.sleep(1000)",
+            script = "require 'luamp'.atexit(function() print 'hook' end)\n" .. family .. "mp.sleep(1000)",
             signal = "TERM", alone = true,
         }
         assert.equal("hook\n", result.stdout)
