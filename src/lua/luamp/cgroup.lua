@@ -48,7 +48,8 @@ end
 
 -- The folders of the process's group for a controller, from its own upward.
 local function folders(root, controller)
-    local path, mount = groups(root)[controller], mounts(root)[controller]
+    local path = groups(root)[controller]
+    local mount = path and mounts(root)[controller]
     if not path or not mount then return {} end
     if mount.root ~= "/" and path:sub(1, #mount.root) == mount.root then
         path = path:sub(#mount.root + 1)
@@ -88,16 +89,24 @@ function cgroup.cpu_quota(root)
     return least
 end
 
--- How many processes of this group the kernel has killed for memory, or nil
--- where no group tells.
-function cgroup.oom_kills(root)
+-- The file that counts the kills for memory, found once: false where none does.
+local oom_file
+
+local function find_oom_file(root)
     for controller, name in pairs { [""] = "memory.events", memory = "memory.oom_control" } do
-        for _, folder in ipairs(folders(root or "", controller)) do
-            local count = (read(folder .. "/" .. name) or ""):match("oom_kill (%d+)")
-            if count then return tonumber(count) end
+        for _, folder in ipairs(folders(root, controller)) do
+            local path = folder .. "/" .. name
+            if (read(path) or ""):find "oom_kill %d" then return path end
         end
     end
-    return nil
+    return false
+end
+
+-- How many processes of this group the kernel has killed for memory, or nil
+-- where no group tells.
+function cgroup.oom_kills()
+    if oom_file == nil then oom_file = find_oom_file("") end
+    return oom_file and tonumber((read(oom_file) or ""):match "oom_kill (%d+)")
 end
 
 return cgroup

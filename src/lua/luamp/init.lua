@@ -2,7 +2,6 @@
 
 local core = require "luamp.core"
 local errors = require "luamp.errors"
-local cpu = require "luamp.cpu"
 local options = require "luamp.options"
 local process = require "luamp.process"
 local wait = require "luamp.wait"
@@ -21,7 +20,9 @@ local mp = {
     set_start_method = process.set_start_method,
     get_start_method = process.get_start_method,
 
-    cpu_count = cpu.count,
+    cpu_count = function(given) -- loaded when it is asked for
+        return require "luamp.cpu".count(given)
+    end,
     clock = core.clock,
     getpid = core.getpid,
     getppid = core.getppid,

@@ -2,12 +2,13 @@
 --
 -- The functions enter, caught, refused, finish, failed, leave and at_end are
 -- called by the binding at the turns of a process's life; see binding/life.c.
+-- Modules that most processes never need are required where they are used.
+--
 -- A process's state is a table that process.lua made (see there); this module
 -- knows the state of the process that runs it, and of the one that started it.
 
 local core = require "luamp.core"
 local errors = require "luamp.errors"
-local culprit = require "luamp.culprit"
 
 local life = {}
 
@@ -93,7 +94,7 @@ end
 -- value among them, or for the reason that the system gave.
 local function refused(values, reason)
     local message = reason and "cannot send the results: " .. reason
-        or culprit(values, values.n, "result %d")
+        or require "luamp.culprit" (values, values.n, "result %d")
     core.leave_outcome("unsent", errors.new {
         kind = "unsendable", message = message, process = life.name(now.this), pid = now.this.pid,
     })

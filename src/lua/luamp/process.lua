@@ -13,9 +13,7 @@
 local core = require "luamp.core"
 local errors = require "luamp.errors"
 local options = require "luamp.options"
-local cgroup = require "luamp.cgroup"
 local life = require "luamp.life"
-local streams = require "luamp.streams"
 
 local process = {}
 
@@ -124,7 +122,9 @@ local function check_options(given)
     if given.args then check_args(given.args) end
     if given.env then check_env(given.env) end
     if given.cpus then check_cpus(given.cpus) end
-    streams.check(WHERE, given)
+    if given.stdin == "capture" then
+        misuse(WHERE, "option 'stdin' cannot be 'capture', which is for outputs")
+    end
 end
 
 -- What the start needs of the options, as they are now: the caller may use the
@@ -200,7 +200,7 @@ local function make_spec(s)
         if not fd then return nil, "cwd: " .. message end
         spec.cwd, s.opened[1] = fd, fd
     end
-    return streams.open(s, spec)
+    return require "luamp.streams".open(s, spec)
 end
 
 local function is_plain(s)
@@ -221,13 +221,17 @@ local function fork(s)
     return core.fork(s.handle, spec, s, s.target, s.args, s.args.n or #s.args)
 end
 
+local function drop_streams(s)
+    if s.files ~= none then require "luamp.streams".drop(s) end
+end
+
 -- Forks, and a second time if children that nobody asked for held what is short.
 local function fork_or_sweep(s)
     local ok, failure, code = fork(s)
     for _, fd in ipairs(s.opened) do core.close(fd) end
     s.opened = none
     if ok then return true end
-    streams.drop(s)
+    drop_streams(s)
     if (code == "EMFILE" or code == "EAGAIN") and process.sweep(#now.running) > 0 then
         return fork_or_sweep(s)
     end
@@ -250,7 +254,6 @@ end
 function methods.start(p)
     local s = state_of(p, "start")
     if s.status ~= "new" then misuse(WHERE, "process '%s' has been started already", name_of(s)) end
-    oom_before = oom_before or cgroup.oom_kills() or 0
     core.went_on()
     process.sweep(2)
     local ok, failure = fork_or_sweep(s)
@@ -268,7 +271,7 @@ local function settle(s)
     s.status = "ended"
     remove_running(s)
     s.exitcode, s.stolen = core.exitcode(s.handle)
-    streams.settle(s)
+    if next(s.captured) then require "luamp.streams".settle(s) end
 end
 
 -- Whether the child has ended, without waiting.
@@ -292,9 +295,11 @@ function process.sweep(n)
     return ended
 end
 
--- Waits for the end until the deadline. A signal ends one round of waiting:
--- then Lua code runs, and with it whatever the signal set off.
+-- Waits for the end until the deadline. A signal ends one round of waiting: then
+-- Lua code runs, and with it whatever the signal set off. The first wait, which
+-- the child uses for its work, is the time to look what the kernel has counted.
 local function await(s, deadline)
+    oom_before = oom_before or require "luamp.cgroup".oom_kills() or 0
     while s.status ~= "ended" do
         local ended = core.await(s.handle, deadline)
         if ended then
@@ -308,8 +313,8 @@ end
 
 local function is_out_of_memory(s)
     if s.exitcode ~= -9 then return false end
-    local count = cgroup.oom_kills() or 0
-    local rose = count > (oom_before or 0)
+    local count = require "luamp.cgroup".oom_kills() or 0
+    local rose = oom_before ~= nil and count > oom_before
     oom_before = count
     return rose
 end
@@ -437,7 +442,7 @@ function methods.close(p)
     if s.status == "running" and not has_ended(s) then
         misuse(WHERE, "process '%s' cannot be closed while it runs", name_of(s))
     end
-    streams.drop(s)
+    drop_streams(s)
     if s.handle then core.close_handle(s.handle) end
     s.status, s.handle, s.outcome = "closed", nil, nil
 end

@@ -11,17 +11,10 @@
 -- file: a child never waits for its parent to read.
 
 local core = require "luamp.core"
-local options = require "luamp.options"
 
 local streams = {}
 
 local names = { "stdin", "stdout", "stderr" }
-
-function streams.check(where, given)
-    if given.stdin == "capture" then
-        options.misuse(where, "option 'stdin' cannot be 'capture', which is for outputs")
-    end
-end
 
 -- Each kind opens its stream: returns the child's descriptor, or nil, message;
 -- it may set a file or a captured descriptor in the state.
