@@ -196,3 +196,39 @@ describe("the CPU quota", function()
         assert.same({ 1, 1, math.min(all, 2), all, all }, results)
     end)
 end)
+
+describe("the kills for memory", function()
+    local function count_in(files)
+        local root = helper.tmpdir()
+        for path, text in pairs(files) do
+            os.execute("mkdir -p " .. helper.quote(root .. path:match "^(.*)/"))
+            helper.write(root .. path, text)
+        end
+        return cgroup.oom_kills(root)
+    end
+
+    it("are counted by version 2 in memory.events", function()
+        assert.equal(2, count_in {
+            ["/proc/self/cgroup"] = "0::/user/job\n",
+            ["/proc/self/mountinfo"] = "30 23 0:26 / /cg rw - cgroup2 cgroup2 rw\n",
+            ["/cg/user/job/memory.events"] = "low 0\nhigh 0\nmax 9\noom 3\noom_kill 2\noom_group_kill 0\n",
+        })
+    end)
+
+    it("are counted by version 1 in memory.oom_control", function()
+        assert.equal(5, count_in {
+            ["/proc/self/cgroup"] = "4:memory:/job\n1:name=systemd:/\n0::/\n",
+            ["/proc/self/mountinfo"] = "30 23 0:26 / /cg/memory rw - cgroup cgroup rw,memory\n",
+            ["/cg/memory/job/memory.oom_control"] = "oom_kill_disable 0\nunder_oom 0\noom_kill 5\n",
+        })
+    end)
+
+    it("are not known where no group counts them", function()
+        assert.is_nil(count_in { ["/proc/self/cgroup"] = "0::/\n" })
+        assert.is_nil(count_in {
+            ["/proc/self/cgroup"] = "4:memory:/job\n",
+            ["/proc/self/mountinfo"] = "30 23 0:26 / /cg/memory rw - cgroup cgroup rw,memory\n",
+            ["/cg/memory/job/memory.oom_control"] = "oom_kill_disable 0\nunder_oom 0\n",
+        })
+    end)
+end)

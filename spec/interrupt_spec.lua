@@ -37,6 +37,28 @@ local places = {
     ["the join at the end of the script"] = "",
 }
 
+-- Where luamp does not see which thread runs: functions that were saved before
+-- it was loaded (in the program, which has loaded it before, they are its own).
+local unseen = {
+    ["sleep in a coroutine resumed by a saved function"] = "saved_wrap(function() mp.sleep(1000) end)()",
+    ["join in a coroutine resumed by a saved function"] = "saved_wrap(function() first:join() end)()",
+    ["a loop after a coroutine in which the module was loaded"] = [[
+        saved_wrap(function()
+            package.loaded.luamp = nil
+            require "luamp"
+        end)()
+        collectgarbage()
+        while true do end]],
+    ["a __close handler of a coroutine that failed"] = [[
+        coroutine.wrap(function()
+            local x <close> = setmetatable({}, { __close = function() while true do end end })
+            error "x"
+        end)()]],
+    ["a join inside a finalizer, after which it is raised"] = [[
+        setmetatable({}, { __gc = function() pcall(first.join, first) end })
+        while true do collectgarbage() end]],
+}
+
 local function is_gone(group)
     return function() return #driver.group(group) == 0 end
 end
@@ -57,6 +79,27 @@ describe("Ctrl-C with 8 children in", function()
                 130, "interrupted")
         end)
     end
+end)
+
+describe("Ctrl-C with 8 children where luamp cannot see the running thread, in", function()
+    for place, code in pairs(unseen) do
+        it(place, function()
+            local script = "local saved_wrap = coroutine.wrap\n" .. family .. code
+            assert_ended(driver.signalled { script = script, signal = "INT", delay = 0.05 }, 130, "interrupted")
+        end)
+    end
+
+    it("a loop of coroutines, at any moment", function()
+        local seed = os.time()
+        math.randomseed(seed)
+        for round = 1, 20 do
+            local result = driver.signalled { script = family .. [[
+                while true do
+                    coroutine.wrap(function() coroutine.yield(coroutine.wrap(function() end)()) end)()
+                end]], signal = "INT", delay = math.random() * 0.02 }
+            assert.same({ 130, round, seed }, { result.status, round, seed })
+        end
+    end)
 end)
 
 describe("a signal to the main process alone", function()
@@ -133,6 +176,15 @@ describe("an interruption", function()
             string.rep("x", 1 << 30):find(("x?"):rep(40) .. ("x"):rep(40) .. "y")
         ]], signal = "INT -- -$main; sleep 0.2; kill -s INT" }
         assert.equal(130, result.status)
+    end)
+
+    it("that was caught does not count when the script fails later for another reason", function()
+        local result = run [[
+            interrupted(mp.sleep, 1000)
+            error("another reason", 0)
+        ]]
+        assert.equal(1, result.status)
+        assert.matches("another reason", result.stderr)
     end)
 
     it("leaves signals ignored that were ignored when the program began", function()

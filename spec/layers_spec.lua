@@ -6,7 +6,7 @@ local lfs = require "lfs"
 local engine = { "sys", "heap", "family", "output", "proc" }
 local modules = {
     "luamp.core", "luamp.options", "luamp.errors", "luamp.culprit", "luamp.cgroup", "luamp.cpu", "luamp.streams",
-    "luamp.life", "luamp.process", "luamp.wait", "luamp",
+    "luamp.process_options", "luamp.life", "luamp.process", "luamp.wait", "luamp",
 }
 
 -- These are at the bottom together: they know of nothing of ours but the core.

@@ -7,37 +7,67 @@
 ** never gets into a coroutine's loop. So coroutine.resume, wrap and close are
 ** replaced by ones that keep `running` true; they behave as the stock ones.
 **
+** What they do not see (a function that was saved before, coroutines of C code)
+** has a second hook on the main thread, where control comes back to; and every
+** wait of ours raises on the thread that waits, whichever it is.
+**
 ** A debug hook of the script is put back before the error is raised. Inside a
 ** finalizer Lua runs no hooks: the interruption stays pending until it is over.
 */
+#include <string.h>
+
 #include "binding/lib.h"
 #include "engine/proc.h"
 
 static lua_State *running;
 static lua_State *root; /* in a child: the thread that its function runs on */
 
-static struct {
-    lua_State *L; /* where our hook is set, or NULL */
+static lua_State *main_of; /* the main thread of that state: all control comes back to it */
+
+/* Where our hook is set, and what the script had there: on `running` and on `main_of`. */
+static struct replaced {
+    lua_State *L; /* or NULL */
     lua_Hook hook;
     int mask;
     int count;
-} replaced;
+} replaced[2];
 
 static void disarm(void) {
-    lua_State *L = replaced.L;
-    if (L != NULL)
-        lua_sethook(L, replaced.hook, replaced.mask, replaced.count);
-    replaced.L = NULL;
+    for (struct replaced *r = replaced; r < replaced + 2; r++) {
+        if (r->L != NULL)
+            lua_sethook(r->L, r->hook, r->mask, r->count);
+        r->L = NULL;
+    }
 }
 
-/* Calls the Lua function that raises the error object for a signal. */
+/* Pushes the error object for a signal and raises it. */
 static int raise_interruption(lua_State *L, int signo) {
     char name[16];
-    mp_proc_interrupted(signo);
     lua_getfield(L, LUA_REGISTRYINDEX, "luamp.interrupted");
     lua_pushstring(L, mp_sys_signal_name(signo, name));
     lua_call(L, 1, 1);
     return lua_error(L);
+}
+
+/* Whether a finalizer runs: an error in it is only a warning. */
+static int in_finalizer(lua_State *L) {
+    lua_Debug ar;
+    for (int level = 0; lua_getstack(L, level, &ar); level++)
+        if (lua_getinfo(L, "n", &ar) && ar.name != NULL && strcmp(ar.name, "__gc") == 0 &&
+            strcmp(ar.namewhat, "metamethod") == 0)
+            return 1;
+    return 0;
+}
+
+void mp_interrupt_check(lua_State *L) {
+    int signo = mp_sys_interrupt_pending();
+    if (signo == 0)
+        return;
+    if (!in_finalizer(L)) { /* else it stays pending, to be raised after it */
+        disarm();
+        mp_sys_interrupt_take();
+    }
+    raise_interruption(L, signo);
 }
 
 static void interrupt_hook(lua_State *L, lua_Debug *ar) {
@@ -48,20 +78,25 @@ static void interrupt_hook(lua_State *L, lua_Debug *ar) {
         raise_interruption(L, signo);
 }
 
-/* In a signal handler, and wherever the running thread changes meanwhile. */
-static void arm(lua_State *L) {
-    if (L == NULL || replaced.L != NULL)
+static void arm_on(struct replaced *r, lua_State *L) {
+    if (L == NULL || lua_gethook(L) == interrupt_hook)
         return;
-    replaced.hook = lua_gethook(L);
-    replaced.mask = lua_gethookmask(L);
-    replaced.count = lua_gethookcount(L);
-    replaced.L = L;
+    r->hook = lua_gethook(L);
+    r->mask = lua_gethookmask(L);
+    r->count = lua_gethookcount(L);
+    r->L = L;
     lua_sethook(L, interrupt_hook, LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT, 1);
+}
+
+/* In a signal handler, and wherever the running thread changes meanwhile. */
+static void arm(void) {
+    arm_on(&replaced[0], running);
+    arm_on(&replaced[1], main_of);
 }
 
 static void wake(int signo) {
     (void)signo;
-    arm(running);
+    arm();
 }
 
 int mp_interrupt_take(lua_State *L) {
@@ -71,15 +106,18 @@ int mp_interrupt_take(lua_State *L) {
     return mp_sys_interrupt_take();
 }
 
+/* A signal before the store armed the other thread; one after it arms this one. */
 static void run_on(lua_State *L) {
-    disarm();
     running = L;
-    if (mp_sys_interrupt_pending() != 0)
-        arm(L);
+    if (mp_sys_interrupt_pending() != 0) {
+        disarm();
+        arm();
+    }
 }
 
 void mp_interrupt_run_on(lua_State *L) {
-    root = L;
+    root = main_of = L;
+    disarm();
     run_on(L);
 }
 
@@ -97,11 +135,9 @@ static int resume(lua_State *L, lua_State *co, int n_args) {
         return -1;
     }
     lua_xmove(L, co, n_args);
-    running = co;
+    run_on(co);
     int status = lua_resume(co, L, n_args, &n_results);
-    running = L;
-    if (mp_sys_interrupt_pending() != 0)
-        run_on(L);
+    run_on(L);
     if (status != LUA_OK && status != LUA_YIELD) {
         lua_xmove(co, L, 1);
         return -1;
@@ -145,7 +181,9 @@ static int wrapped(lua_State *L) {
         return n;
     int status = lua_status(co);
     if (status != LUA_OK && status != LUA_YIELD) { /* it failed: its variables are to be closed */
+        run_on(co);
         status = close_thread(L, co);
+        run_on(L);
         lua_xmove(co, L, 1); /* the error, perhaps another one now */
     }
     if (status != LUA_ERRMEM && lua_type(L, -1) == LUA_TSTRING) {
@@ -172,11 +210,9 @@ static int coroutine_wrap(lua_State *L) {
 static int coroutine_close(lua_State *L) {
     lua_State *co = check_coroutine(L);
     if (lua_status(co) != LUA_OK)
-        running = co;
+        run_on(co);
     int n = lua_tocfunction(L, lua_upvalueindex(1))(L);
-    running = L;
-    if (mp_sys_interrupt_pending() != 0)
-        run_on(L);
+    run_on(L);
     return n;
 }
 
@@ -193,23 +229,13 @@ static int coroutine_yield(lua_State *L) {
     return lua_yield(L, lua_gettop(L));
 }
 
-/* Replaces coroutine.NAME if it is there and is a C function, as in stock Lua. */
-static void replace(lua_State *L, const char *name, lua_CFunction f) {
-    if (lua_getfield(L, -1, name) == LUA_TFUNCTION && lua_iscfunction(L, -1)) {
-        lua_pushcclosure(L, f, 1);
-        lua_setfield(L, -2, name);
-    } else {
-        lua_pop(L, 1);
-    }
-}
-
 static void replace_all(lua_State *L) {
     if (lua_getglobal(L, LUA_COLIBNAME) == LUA_TTABLE) {
-        replace(L, "resume", coroutine_resume);
-        replace(L, "wrap", coroutine_wrap);
-        replace(L, "close", coroutine_close);
-        replace(L, "running", coroutine_running);
-        replace(L, "yield", coroutine_yield);
+        mp_lib_wrap(L, "resume", coroutine_resume);
+        mp_lib_wrap(L, "wrap", coroutine_wrap);
+        mp_lib_wrap(L, "close", coroutine_close);
+        mp_lib_wrap(L, "running", coroutine_running);
+        mp_lib_wrap(L, "yield", coroutine_yield);
     }
     lua_pop(L, 1);
 }
@@ -231,6 +257,13 @@ static int interrupted_lately(lua_State *L) {
     return 1;
 }
 
+/* told(signal): the error object of an interruption was asked for its text, as hosts do at the end.
+ */
+static int told(lua_State *L) {
+    mp_proc_interrupted(mp_sys_signal_number(luaL_checkstring(L, 1)));
+    return 0;
+}
+
 /* went_on(): the program caught an interruption and goes on. */
 static int went_on(lua_State *L) {
     (void)L;
@@ -240,11 +273,12 @@ static int went_on(lua_State *L) {
 
 static const luaL_Reg functions[] = {{"on_interruption", on_interruption},
                                      {"interrupted_lately", interrupted_lately},
+                                     {"told", told},
                                      {"went_on", went_on},
                                      {NULL, NULL}};
 
 int mp_interrupt_open(lua_State *L) {
-    running = L; /* if it is a coroutine that requires us, it is the one that runs */
+    running = main_of = mp_lib_main_thread(L);
     replace_all(L);
     luaL_newlib(L, functions);
     return 1;

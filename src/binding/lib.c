@@ -25,6 +25,15 @@ int mp_lib_has_heap(lua_State *L) {
     return lua_getallocf(L, NULL) == mp_heap_alloc;
 }
 
+void mp_lib_wrap(lua_State *L, const char *name, lua_CFunction f) {
+    if (lua_getfield(L, -1, name) == LUA_TFUNCTION && lua_iscfunction(L, -1)) {
+        lua_pushcclosure(L, f, 1);
+        lua_setfield(L, -2, name);
+    } else {
+        lua_pop(L, 1);
+    }
+}
+
 /* --- results ------------------------------------------------------------- */
 
 int mp_lib_result(lua_State *L, int rc, const char *what) {

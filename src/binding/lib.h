@@ -69,8 +69,20 @@ int mp_interrupt_take(lua_State *L);
 void mp_interrupt_run_on(lua_State *L);
 lua_State *mp_interrupt_running(void);
 
+/* After a wait that a signal ended: raises the interruption, if that was one. */
+void mp_interrupt_check(lua_State *L);
+
 /* Writes out, in turn, what streams of this state have buffered. 0, or the first -errno. */
 int mp_output_flush_all(lua_State *L);
+
+/*
+** In the table on top, puts a closure of f in the place of a stock C function
+** of that name, which is its upvalue. What a script has put there stays.
+*/
+void mp_lib_wrap(lua_State *L, const char *name, lua_CFunction f);
+
+/* The names of enum mp_outcome, for Lua; the list ends with NULL. */
+extern const char *const mp_life_outcomes[];
 
 /* The main thread of L's state. */
 lua_State *mp_lib_main_thread(lua_State *L);

@@ -138,12 +138,13 @@ static void leave_results(lua_State *T, int first) {
     int rc = 0;
     if (lua_gettop(T) < first)
         return; /* an end in order without an outcome is no results */
-    if (lua_checkstack(T, 16) && mp_codec_encode(T, first, lua_gettop(T) - first + 1, &message)) {
+    luaL_checkstack(T, 64, "too many results");
+    if (mp_codec_encode(T, first, lua_gettop(T) - first + 1, &message)) {
         rc = mp_family_put(MP_OUTCOME_RESULT, message.pieces, message.n_pieces, message.len);
         if (rc == 0)
             return;
     } else {
-        lua_settop(T, -2); /* the culprit: it is looked for again, with its path */
+        lua_pop(T, 1); /* the culprit: it is looked for again, with its path */
     }
     pack(T, first);
     lua_replace(T, first);
@@ -222,14 +223,14 @@ int mp_life(void *arg) {
 
 /* --- outcomes ------------------------------------------------------------ */
 
-static const char *const outcome_names[] = {"none", "result", "error", "unsent", NULL};
+const char *const mp_life_outcomes[] = {"none", "result", "error", "unsent", NULL};
 
 /*
 ** leave_outcome(kind, ...): in a child: what its parent is to get. Returns
 ** true; or false and the value that cannot be sent; or nil, message, name.
 */
 static int leave_outcome(lua_State *L) {
-    enum mp_outcome kind = (enum mp_outcome)luaL_checkoption(L, 1, NULL, outcome_names);
+    enum mp_outcome kind = (enum mp_outcome)luaL_checkoption(L, 1, NULL, mp_life_outcomes);
     mp_message message;
     if (!mp_codec_encode(L, 2, lua_gettop(L) - 1, &message)) {
         lua_pushboolean(L, 0);

@@ -272,30 +272,20 @@ static int has_private(lua_State *L) {
 
 /* --- the face ------------------------------------------------------------ */
 
-/* In the table on top, wraps the stock C function of that name, if there is one. */
-static void wrap(lua_State *L, const char *name, lua_CFunction f) {
-    if (lua_getfield(L, -1, name) == LUA_TFUNCTION && lua_iscfunction(L, -1)) {
-        lua_pushcclosure(L, f, 1);
-        lua_setfield(L, -2, name);
-    } else {
-        lua_pop(L, 1);
-    }
-}
-
 static void wrap_io(lua_State *L) {
     if (lua_getglobal(L, LUA_IOLIBNAME) == LUA_TTABLE) {
-        wrap(L, "write", io_write);
-        wrap(L, "flush", flush_first);
-        wrap(L, "close", flush_first);
-        wrap(L, "popen", io_popen);
+        mp_lib_wrap(L, "write", io_write);
+        mp_lib_wrap(L, "flush", flush_first);
+        mp_lib_wrap(L, "close", flush_first);
+        mp_lib_wrap(L, "popen", io_popen);
     }
     lua_pop(L, 1);
     if (luaL_getmetatable(L, LUA_FILEHANDLE) == LUA_TTABLE &&
         lua_getfield(L, -1, "__index") == LUA_TTABLE) {
         static const char *const names[] = {"flush", "close", "seek", "setvbuf"};
-        wrap(L, "write", file_write);
+        mp_lib_wrap(L, "write", file_write);
         for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-            wrap(L, names[i], flush_first);
+            mp_lib_wrap(L, names[i], flush_first);
         lua_pop(L, 1);
     }
     lua_pop(L, 1);
@@ -320,7 +310,7 @@ int mp_output_open(lua_State *L) {
     make_weak_table(L, BUFFERED);
     make_weak_table(L, PRIVATE);
     lua_pushglobaltable(L);
-    wrap(L, "print", print);
+    mp_lib_wrap(L, "print", print);
     lua_pop(L, 1);
     wrap_io(L);
     luaL_newlib(L, functions);

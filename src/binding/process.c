@@ -105,16 +105,19 @@ static int process_fork(lua_State *L) {
 
 /*
 ** await(handle, deadline): true when the child has ended, false at the
-** deadline, nil when a signal came (what it means, the next instruction tells).
+** deadline, nil when a signal came; raises when that was an interruption.
 */
 static int await(lua_State *L) {
     handle *h = check_handle(L);
     mp_time until = (mp_time)luaL_checkinteger(L, 2);
     int rc = until == MP_NOWAIT ? mp_proc_ended(h->p) : mp_proc_wait(h->p, until);
-    if (rc == -EINTR)
-        lua_pushnil(L);
-    else
-        lua_pushboolean(L, rc > 0);
+    if (rc == -EINTR) {
+        mp_interrupt_check(L);
+        return 0;
+    }
+    if (rc < 0)
+        return luaL_error(L, "cannot wait for a process: %s", strerror(-rc));
+    lua_pushboolean(L, rc > 0);
     return 1;
 }
 
@@ -192,15 +195,13 @@ static int handle_pollfd(lua_State *L) {
 
 /* --- outcomes ------------------------------------------------------------ */
 
-static const char *const outcome_names[] = {"none", "result", "error", "unsent"};
-
 /* outcome(handle): after the end, once: its kind, and the values that were left. */
 static int outcome(lua_State *L) {
     handle *h = check_handle(L);
     uint32_t member = mp_proc_member(h->p);
     size_t len;
     enum mp_outcome kind = mp_family_outcome(member, &len);
-    lua_pushstring(L, outcome_names[kind]);
+    lua_pushstring(L, mp_life_outcomes[kind]);
     if (kind == MP_OUTCOME_NONE)
         return 1;
     char small[512];

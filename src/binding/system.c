@@ -38,8 +38,10 @@ static int poll_descriptors(lua_State *L) {
     int rc = mp_sys_poll(fds, n, (mp_time)luaL_checkinteger(L, 2));
     if (rc < 0 && rc != -EINTR)
         return luaL_error(L, "poll: %s", strerror(-rc));
-    if (rc < 0)
+    if (rc < 0) {
+        mp_interrupt_check(L);
         return 0;
+    }
     lua_createtable(L, rc, 0);
     for (size_t i = 0, ready = 0; i < n; i++)
         if (fds[i].revents != 0) {
@@ -79,6 +81,12 @@ static int creator(lua_State *L) {
     if (!mp_proc_is_child())
         return 0;
     lua_pushboolean(L, member != MP_NOBODY && mp_family_alive(member));
+    return 1;
+}
+
+/* members(): how many processes the family has a record of. */
+static int members(lua_State *L) {
+    lua_pushinteger(L, mp_family_members());
     return 1;
 }
 
@@ -123,7 +131,7 @@ static int signal_name(lua_State *L) {
 static int push_descriptor(lua_State *L, int fd, const char *path) {
     int rc = mp_sys_high_fd(fd);
     if (rc < 0)
-        return mp_lib_result(L, fd < 0 ? -errno : rc, path);
+        return mp_lib_result(L, rc, path);
     lua_pushinteger(L, rc);
     return 1;
 }
@@ -178,13 +186,23 @@ static int duplicate(lua_State *L) {
 /* read_file(descriptor): the whole of a memory file. */
 static int read_file(lua_State *L) {
     int fd = (int)luaL_checkinteger(L, 1);
-    off_t len = lseek(fd, 0, SEEK_END);
+    off_t end = lseek(fd, 0, SEEK_END);
+    size_t len = end > 0 ? (size_t)end : 0, got = 0;
     luaL_Buffer text;
-    char *bytes = luaL_buffinitsize(L, &text, len > 0 ? (size_t)len : 0);
-    size_t got = 0;
-    for (ssize_t n = 1; n > 0 && got<(size_t)len; got += n> 0 ? (size_t)n : 0)
-        n = pread(fd, bytes + got, (size_t)len - got, (off_t)got);
+    char *bytes = luaL_buffinitsize(L, &text, len);
+    while (got < len) {
+        ssize_t n = pread(fd, bytes + got, len - got, (off_t)got);
+        if (n <= 0)
+            break; /* it became shorter: the child truncated it */
+        got += (size_t)n;
+    }
     luaL_pushresultsize(&text, got);
+    return 1;
+}
+
+/* raise_file_limit(): whether more descriptors are allowed now than before. */
+static int raise_file_limit(lua_State *L) {
+    lua_pushboolean(L, mp_sys_raise_file_limit() == 0);
     return 1;
 }
 
@@ -208,6 +226,8 @@ static const luaL_Reg functions[] = {{"deadline", deadline},
                                      {"duplicate", duplicate},
                                      {"close", close_descriptor},
                                      {"read_file", read_file},
+                                     {"raise_file_limit", raise_file_limit},
+                                     {"members", members},
                                      {NULL, NULL}};
 
 int mp_system_open(lua_State *L) {

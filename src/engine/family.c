@@ -124,20 +124,25 @@ static member_shared *member(uint32_t index) {
     return &family->members[index];
 }
 
-/* Takes a record off the free list, or the first unused one. In guard. */
+/*
+** Takes a record off the free list, or the first unused one. Its life word is
+** made once: a late looker may still have it in its hands when the record is
+** used again, and the newborn waits for that. In guard.
+*/
 static uint32_t take_free(void) {
     uint32_t index = family->free;
-    if (index != MP_NOBODY)
+    if (index != MP_NOBODY) {
         family->free = family->members[index].next_free;
-    else if (family->high < N_MEMBERS)
+    } else if (family->high < N_MEMBERS) {
+        robust_init(&family->members[family->high].life);
         index = family->high++;
+    }
     return index;
 }
 
 /* Fills a taken record in for a process to be born. In guard. */
 static void prepare(uint32_t index, uint32_t creator) {
     member_shared *m = &family->members[index];
-    robust_init(&m->life);
     m->pid = 0;
     m->creator = creator;
     m->serial++;
@@ -155,7 +160,7 @@ int mp_family_open(void) {
         return 0;
     int fd = mp_sys_high_fd(memfd_create("luamp-outcomes", MFD_CLOEXEC | MFD_ALLOW_SEALING));
     if (fd < 0)
-        return fd == -1 ? -errno : fd;
+        return fd;
     family_shared *page = mmap(NULL, sizeof(family_shared), PROT_READ | PROT_WRITE,
                                MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (page == MAP_FAILED) {
@@ -169,20 +174,19 @@ int mp_family_open(void) {
     robust_init(&page->guard);
     robust_init(&page->streams_guard);
     page->free = MP_NOBODY;
-    page->high = 1;
     for (int i = 0; i < N_STREAMS; i++)
         page->streams[i].holder = MP_NOBODY;
-    prepare(0, MP_NOBODY);
+    prepare(take_free(), MP_NOBODY);
     mp_family_enter(0);
     return 0;
 }
 
-uint32_t mp_family_self(void) {
-    return self;
+unsigned mp_family_members(void) {
+    return self == MP_NOBODY ? 0 : family->n_members;
 }
 
 int mp_family_alone(void) {
-    return self == MP_NOBODY || family->n_members <= 1;
+    return mp_family_members() <= 1;
 }
 
 void mp_family_forget(void) {
@@ -191,13 +195,23 @@ void mp_family_forget(void) {
     outcomes_fd = -1;
 }
 
-/* Records whose creator is gone are nobody's: gives the dead ones back. */
-static int sweep_nobodys(void) {
+/*
+** Takes the records of `creator` into the caller's hands that are of the dead,
+** one by one and in guard, so that each comes into one process's hands; those
+** of the living are nobody's from now on. Returns how many it gave back.
+*/
+static int inherit(uint32_t creator) {
     int n = 0;
-    for (uint32_t i = 0; i < N_MEMBERS; i++) {
+    for (uint32_t i = 0; i < family->high; i++) {
+        guard_lock();
         member_shared *m = &family->members[i];
-        uint32_t state = atomic_load_explicit(&m->state, memory_order_acquire);
-        if (i != self && state != FREE && m->creator == MP_NOBODY && !mp_family_alive(i)) {
+        int is_its = i != self && m->creator == creator &&
+                     atomic_load_explicit(&m->state, memory_order_acquire) != FREE;
+        int is_dead = is_its && !mp_family_alive(i);
+        if (is_its)
+            m->creator = is_dead ? self : MP_NOBODY;
+        guard_unlock();
+        if (is_dead) {
             mp_family_free(i);
             n++;
         }
@@ -220,13 +234,11 @@ static uint32_t try_birth(void) {
 }
 
 int mp_family_birth(uint32_t *child) {
-    *child = try_birth();
-    if (*child == MP_NOBODY && sweep_nobodys() > 0)
-        *child = try_birth();
-    if (*child == MP_NOBODY)
-        return -EAGAIN;
     atomic_store_explicit(&member(self)->n_started, 1, memory_order_relaxed);
-    return 0;
+    *child = try_birth();
+    if (*child == MP_NOBODY && inherit(MP_NOBODY) > 0)
+        *child = try_birth();
+    return *child != MP_NOBODY ? 0 : -EAGAIN;
 }
 
 void mp_family_enter(uint32_t index) {
@@ -252,16 +264,13 @@ int mp_family_alive(uint32_t index) {
     int rc = pthread_mutex_trylock(&m->life);
     if (rc == EBUSY)
         return 1;
-    if (rc == EOWNERDEAD) {
-        atomic_store_explicit(&m->state, DEAD, memory_order_release);
+    if (rc == EOWNERDEAD) { /* with its life in hand nobody else gets this record alive */
+        atomic_compare_exchange_strong_explicit(&m->state, &state, DEAD, memory_order_acq_rel,
+                                                memory_order_acquire);
         pthread_mutex_consistent(&m->life);
     }
     pthread_mutex_unlock(&m->life);
     return rc != EOWNERDEAD && atomic_load_explicit(&m->state, memory_order_acquire) == ALIVE;
-}
-
-pid_t mp_family_pid(uint32_t index) {
-    return member(index)->pid;
 }
 
 uint32_t mp_family_creator(void) {
@@ -342,6 +351,8 @@ static void copy_inline(char *to, const struct iovec *pieces, int n) {
 }
 
 int mp_family_put(enum mp_outcome kind, const struct iovec *pieces, int n, size_t len) {
+    if (self == MP_NOBODY)
+        return 0; /* a foreign fork's copy of a child: nobody waits for its outcome */
     member_shared *m = member(self);
     atomic_store_explicit(&m->outcome, MP_OUTCOME_NONE, memory_order_release);
     extent_drop(m);
@@ -394,22 +405,10 @@ void mp_family_drop_outcome(uint32_t child) {
     extent_drop(m);
 }
 
-/* Those that a dead process had started belong to nobody from now on. */
-static void disown_children_of(uint32_t parent) {
-    for (uint32_t i = 0; i < family->high; i++) {
-        member_shared *m = &family->members[i];
-        if (m->creator == parent && atomic_load_explicit(&m->state, memory_order_acquire) != FREE) {
-            m->creator = MP_NOBODY;
-            if (!mp_family_alive(i))
-                mp_family_free(i);
-        }
-    }
-}
-
 void mp_family_free(uint32_t child) {
     member_shared *m = member(child);
     if (atomic_load_explicit(&m->n_started, memory_order_relaxed) != 0)
-        disown_children_of(child);
+        inherit(child);
     extent_drop(m);
     guard_lock();
     atomic_store_explicit(&m->state, FREE, memory_order_release);

@@ -19,8 +19,10 @@
 **   status              its process, at its end  creator, after the end
 **
 ** Invariants:
-**   I1  a record is in exactly one of: the free list, the hands of a living
-**       creator, the hands of nobody (creator dead: swept when records run out)
+**   I1  a record is in exactly one of: the free list, the hands of one living
+**       creator, the hands of nobody. When a process has ended, its creator
+**       takes over the records of the dead that it had started; those of the
+**       living (detached) become nobody's, to be taken over when records run out
 **   I2  an outcome is read only after its process has ended, so a half-written
 **       one is never seen: outcome is stored last, and its absence means none
 **   I3  an extent is recorded before its first byte is written and freed by
@@ -30,7 +32,7 @@
 ** Steps, each a fault point, and what a death right after it means:
 **   birth B1 guard locked                 the next owner rebuilds the free list
 **         B2 record taken off the list    still FREE in its state: rebuilt into it
-**         B3 record filled in, BORN       creator dead: swept as nobody's
+**         B3 record filled in, BORN       creator dead: goes to its creator's creator
 **         B4 guard unlocked               the same
 **   child C1 life locked                  dead as any process is
 **         C2 ALIVE                        the same
@@ -68,8 +70,8 @@ enum mp_outcome {
 */
 int mp_family_open(void);
 
-/* The calling process's own record, MP_NOBODY before mp_family_open. */
-uint32_t mp_family_self(void);
+/* How many records are in use: processes, and ended ones that are still held. */
+unsigned mp_family_members(void);
 
 /* Whether no other process of the family has a record: nobody to share with. */
 int mp_family_alone(void);
@@ -88,9 +90,6 @@ void mp_family_enter(uint32_t self);
 
 /* Whether the record's process is alive or being born. Never waits. */
 int mp_family_alive(uint32_t member);
-
-/* The process id in a record, 0 while it is being born. */
-pid_t mp_family_pid(uint32_t member);
 
 /* Who started the calling process: a record, or MP_NOBODY for a main process. */
 uint32_t mp_family_creator(void);

@@ -30,6 +30,7 @@ typedef struct free_block {
 
 static char *base, *inherited, *top, *committed, *end;
 static free_block *lists[N_CLASSES];
+static _Thread_local int here; /* whether this is the thread that the region is for */
 static mp_heap_function outer; /* serves large blocks, and those from before us */
 static void *outer_data;
 
@@ -102,7 +103,7 @@ static void *take_new(unsigned class) {
 }
 
 static void *take(size_t size) {
-    if (!USE_REGION || !is_small(size))
+    if (!USE_REGION || !here || !is_small(size))
         return outer(outer_data, NULL, 0, size);
     unsigned class = class_of(size);
     free_block *block = lists[class];
@@ -117,7 +118,7 @@ static void *take(size_t size) {
 static void give_back(void *block, size_t size) {
     if (!in_region(block)) {
         outer(outer_data, block, size, 0);
-    } else if ((char *)block >= inherited) {
+    } else if (here && (char *)block >= inherited) {
         free_block *b = block;
         unsigned class = class_of(size);
         b->next = lists[class];
@@ -133,7 +134,7 @@ static int stays(const void *block, size_t old_size, size_t size) {
 static void *resize(void *block, size_t old_size, size_t size) {
     if (stays(block, old_size, size))
         return block;
-    if (!in_region(block) && (!USE_REGION || !is_small(size)))
+    if (!in_region(block) && (!USE_REGION || !here || !is_small(size)))
         return outer(outer_data, block, old_size, size);
     void *moved = take(size);
     if (moved == NULL)
@@ -148,6 +149,7 @@ int mp_heap_adopt(mp_heap_function own, void *data) {
         return 0;
     outer = own;
     outer_data = data;
+    here = 1;
     return 1;
 }
 

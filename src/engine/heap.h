@@ -12,7 +12,9 @@
 ** (64 GiB of addresses, or as many as `ulimit -v` leaves room for); larger
 ** ones, and all when the region is used up, from the state's own allocator. An
 ** address tells where a block came from, so a state may change over to this
-** allocator at any time. One process, one thread.
+** allocator at any time. The region is for the thread that adopts it; on others
+** (a library may make states there, with the allocator of ours) the state's own
+** allocator does all.
 **
 ** Under a sanitizer, which must see every block, all is left to the other one.
 */

@@ -16,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -272,22 +271,13 @@ _Noreturn static void child(birth *b, int (*body)(void *), void *arg) {
     mp_proc_leave(body(arg), 0);
 }
 
-/* More descriptors than the soft limit allows, as far as the hard one does. */
-static int raise_file_limit(void) {
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= limit.rlim_max)
-        return -EMFILE;
-    limit.rlim_cur = limit.rlim_cur < limit.rlim_max / 4 ? limit.rlim_cur * 4 : limit.rlim_max;
-    return setrlimit(RLIMIT_NOFILE, &limit) == 0 ? 0 : -EMFILE;
-}
-
 /* Makes sure of a descriptor before there is a child that would need it. */
 static int ensure_fd(void) {
     for (;;) {
         int fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 10);
         if (fd >= 0)
             return close(fd);
-        if (errno != EMFILE || raise_file_limit() != 0)
+        if (errno != EMFILE || mp_sys_raise_file_limit() != 0)
             return -errno;
     }
 }
@@ -323,17 +313,15 @@ static void adopt(pid_t pid, uint32_t member, const mp_proc_spec *spec, mp_proc 
                    .member = member,
                    .detached = spec->detached,
                    .daemon = spec->daemon};
-    if (p->pidfd >= 0)
-        p->pidfd = mp_sys_high_fd(p->pidfd);
-    else
-        p->pidfd = -errno;
+    p->pidfd = mp_sys_high_fd(p->pidfd);
     list_add(p);
 }
 
 /* A start that failed after the fork: the child is not to be seen again. */
 static void undo(mp_proc *p) {
     kill(p->pid, SIGKILL);
-    waitpid(p->pid, NULL, 0);
+    while (waitpid(p->pid, NULL, 0) < 0 && errno == EINTR)
+        continue;
     p->ended = 1;
     if (p->pidfd >= 0)
         close(p->pidfd);
@@ -343,6 +331,7 @@ static void undo(mp_proc *p) {
 }
 
 static void reap_unowned(void);
+static void settle(mp_proc *p, const siginfo_t *info);
 
 static int birth_open(birth *b) {
     reap_unowned();
@@ -350,12 +339,12 @@ static int birth_open(birth *b) {
     if (b->proc == NULL)
         return -ENOMEM;
     int rc = mp_family_open();
-    if (rc == 0)
-        rc = ensure_fd();
     if (rc == 0 && needs_set_up(b->spec))
         rc = pipe2(b->report, O_CLOEXEC) == 0 ? 0 : -errno;
     if (rc == 0 && b->report[1] >= 0) /* a dup2 onto a stream must not hit it */
         rc = b->report[1] = mp_sys_high_fd(b->report[1]);
+    if (rc >= 0)
+        rc = ensure_fd();
     return rc < 0 ? rc : mp_family_birth(&b->member);
 }
 
@@ -373,6 +362,10 @@ static int birth_finish(birth *b, pid_t pid, const char **step) {
     adopt(pid, b->member, b->spec, b->proc);
     close_report(&b->report[1]);
     int rc = b->proc->pidfd < 0 ? b->proc->pidfd : 0;
+    if (rc == -ESRCH) { /* SIGCHLD is ignored: it has ended, and is gone already */
+        settle(b->proc, NULL);
+        rc = 0;
+    }
     if (rc == 0 && b->report[0] >= 0)
         rc = read_verdict(b->report[0], step);
     close_report(&b->report[0]);
@@ -413,7 +406,8 @@ static void settle(mp_proc *p, const siginfo_t *info) {
         p->exitcode = info->si_code == CLD_EXITED ? info->si_status : -info->si_status;
     }
     p->ended = 1;
-    close(p->pidfd);
+    if (p->pidfd >= 0)
+        close(p->pidfd);
     p->pidfd = -1;
     list_remove(p);
     if (p->unowned) {
@@ -475,14 +469,6 @@ void mp_proc_close(mp_proc *p) {
     } else {
         p->unowned = 1;
         n_unowned++;
-    }
-}
-
-void mp_proc_each(void (*visit)(mp_proc *p, void *arg), void *arg) {
-    mp_proc *next;
-    for (mp_proc *p = children; p != NULL; p = next) {
-        next = p->next; /* the visit may reap it */
-        visit(p, arg);
     }
 }
 

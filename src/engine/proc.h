@@ -6,9 +6,10 @@
 **     the parent's frames, and no handler of the parent's runs in it.
 **   - A child dies with its creator, however that dies, unless it is detached:
 **     the kernel sends it SIGKILL (PR_SET_PDEATHSIG), and a creator that died
-**     before that was set is noticed by its changed parent. The kernel ties
-**     this to the thread that forked; Lua hosts start processes from the one
-**     that stays.
+**     before that was set is noticed by its changed parent. Two limits are the
+**     kernel's: it means the death of the thread that forked, and Lua hosts
+**     start processes from the one that stays; and it forgets the signal of a
+**     child that changes its user or group.
 **   - A signal never reaches a stranger: each child is held by a pidfd.
 **   - No status is taken from others' children: only the pidfd is waited for,
 **     and no handler for SIGCHLD is installed.
@@ -76,9 +77,6 @@ int mp_proc_signal(mp_proc *p, int signo);
 
 /* Drops the handle. A child that still runs goes on, and is reaped later. */
 void mp_proc_close(mp_proc *p);
-
-/* Visits the children that have not been reaped; the visit may reap its own. */
-void mp_proc_each(void (*visit)(mp_proc *p, void *arg), void *arg);
 
 /*
 ** The end of a process: daemons are stopped and the other children joined, or

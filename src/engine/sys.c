@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -51,11 +52,19 @@ static struct timespec *time_left(mp_time deadline, struct timespec *ts) {
 
 int mp_sys_high_fd(int fd) {
     if (fd < 0 || fd >= 10)
-        return fd;
+        return fd < 0 ? -errno : fd;
     int high = fcntl(fd, F_DUPFD_CLOEXEC, 10);
     int rc = high >= 0 ? high : -errno;
     close(fd);
     return rc;
+}
+
+int mp_sys_raise_file_limit(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= limit.rlim_max)
+        return -EMFILE;
+    limit.rlim_cur = limit.rlim_cur < limit.rlim_max / 4 ? limit.rlim_cur * 4 : limit.rlim_max;
+    return setrlimit(RLIMIT_NOFILE, &limit) == 0 ? 0 : -EMFILE;
 }
 
 void mp_sys_fill_std(void) {

@@ -37,9 +37,12 @@ mp_time mp_sys_deadline(double seconds);
 /*
 ** Moves a descriptor to 10 or above, close-on-exec, so that it can never be
 ** taken for a standard stream. Returns the new one, or -errno with fd closed;
-** a negative fd is handed through.
+** -1, a call that failed, is turned into its -errno.
 */
 int mp_sys_high_fd(int fd);
+
+/* Allows more descriptors, as far as the hard limit does: 0, or -EMFILE at that limit. */
+int mp_sys_raise_file_limit(void);
 
 /*
 ** Fills closed standard streams with /dev/null opened for the wrong

@@ -89,9 +89,6 @@ function cgroup.cpu_quota(root)
     return least
 end
 
--- The file that counts the kills for memory, found once: false where none does.
-local oom_file
-
 local function find_oom_file(root)
     for controller, name in pairs { [""] = "memory.events", memory = "memory.oom_control" } do
         for _, folder in ipairs(folders(root, controller)) do
@@ -102,11 +99,15 @@ local function find_oom_file(root)
     return false
 end
 
+local oom_files = {} -- by root: the file that counts, false where none does
+
 -- How many processes of this group the kernel has killed for memory, or nil
--- where no group tells.
-function cgroup.oom_kills()
-    if oom_file == nil then oom_file = find_oom_file("") end
-    return oom_file and tonumber((read(oom_file) or ""):match "oom_kill (%d+)")
+-- where no group tells. `root` as above.
+function cgroup.oom_kills(root)
+    root = root or ""
+    if oom_files[root] == nil then oom_files[root] = find_oom_file(root) end
+    local path = oom_files[root]
+    return path and tonumber((read(path) or ""):match "oom_kill (%d+)") or nil
 end
 
 return cgroup

@@ -86,7 +86,10 @@ end
 
 -- The whole report: what happened, where, and which calls brought it here.
 meta.__tostring = function(e)
-    if e.kind == "interrupted" then return e.message end
+    if e.kind == "interrupted" then
+        core.told(e.signal)
+        return e.message
+    end
     local lines = { headline(e) }
     if e.traceback and e.traceback ~= "" then lines[2] = e.traceback end
     for _, call in ipairs(e.calls or {}) do

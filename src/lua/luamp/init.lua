@@ -36,7 +36,6 @@ local function deepen(n)
 end
 deepen(30)
 
-process.version = mp._VERSION
 core.on_interruption(errors.interrupted)
 
 -- Names that the manual of a later release has: asking for one says so.

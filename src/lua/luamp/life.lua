@@ -24,14 +24,22 @@ local randomseed, random = math.randomseed, math.random
 --   swept      how far process.sweep has come in it
 --   named      how many process objects it has made
 --   started    how many processes it has started
-local now = {
-    this = nil, creator = nil, hooks = {}, seed = nil, running = {}, swept = 0, named = 0, started = 0,
-}
+--   oom_kills  what the cgroup had counted when this was last looked at
+local now = {}
 life.now = now
 
--- The state of the process that runs this.
+local function begin(this, creator)
+    now.this, now.creator, now.hooks = this, creator, {}
+    now.running, now.swept, now.named, now.started = {}, 0, 0, 0
+    now.oom_kills = nil
+end
+
+-- The state of the process that runs this. A process that a foreign fork (not
+-- ours) made is a main process, and knows nothing of what was its parent's.
 function life.own()
-    now.this = now.this or { given_name = "main", pid = core.getpid(), daemon = false, role = "self" }
+    if not now.this or now.this.pid ~= core.getpid() then
+        begin({ given_name = "main", pid = core.getpid(), daemon = false, role = "self" }, nil)
+    end
     return now.this
 end
 
@@ -50,11 +58,13 @@ end
 
 -- f runs at the end of this process, newest first.
 function life.atexit(f)
+    life.own()
     now.hooks[#now.hooks + 1] = f
 end
 
 -- What this process starts repeats from here on.
 function life.seed(n)
+    life.own()
     now.seed, now.started = n, 0
     randomseed(n)
 end
@@ -73,11 +83,10 @@ end
 
 -- First in the child: the parent's children, hooks and counts are not its own.
 local function enter(s)
-    local parent = life.own()
-    now.creator = { given_name = parent.given_name, number = parent.number,
-        maker = parent.maker, pid = parent.pid, daemon = parent.daemon, role = "creator" }
-    now.this, s.role, s.status, s.pid = s, "self", "running", core.getpid()
-    now.hooks, now.running, now.swept, now.named, now.started = {}, {}, 0, 0, 0
+    local parent = now.this -- as it was before the fork
+    s.role, s.status, s.pid = "self", "running", core.getpid()
+    begin(s, { given_name = parent.given_name, number = parent.number, maker = parent.maker,
+        pid = parent.pid, daemon = parent.daemon, role = "creator" })
     if s.keep then core.close_private(s.keep) end
     for _, fd in ipairs(s.opened) do core.close(fd) end
     for key, value in pairs(s.options.env or {}) do core.set_env(key, value or nil) end
@@ -96,7 +105,7 @@ local function refused(values, reason)
     local message = reason and "cannot send the results: " .. reason
         or require "luamp.culprit" (values, values.n, "result %d")
     core.leave_outcome("unsent", errors.new {
-        kind = "unsendable", message = message, process = life.name(now.this), pid = now.this.pid,
+        kind = "unsendable", message = message, process = life.name(life.own()), pid = now.this.pid,
     })
 end
 
@@ -114,6 +123,7 @@ local function report(text)
 end
 
 local function run_hooks()
+    life.own()
     while #now.hooks > 0 do
         local ok, e = xpcall(table.remove(now.hooks), caught)
         if not ok then report("an atexit hook failed: " .. tostring(e)) end
@@ -121,7 +131,7 @@ local function run_hooks()
 end
 
 local function fail(e)
-    if not errors.is_error(e) then e = errors.caught(e, life.name(now.this), now.this.pid, "") end
+    if not errors.is_error(e) then e = errors.caught(e, life.name(life.own()), now.this.pid, "") end
     leave_error(e)
     if not core.interrupted_lately() then report(tostring(e)) end
 end

@@ -14,6 +14,7 @@ local core = require "luamp.core"
 local errors = require "luamp.errors"
 local options = require "luamp.options"
 local life = require "luamp.life"
+local process_options = require "luamp.process_options"
 
 local process = {}
 
@@ -23,11 +24,11 @@ local unpack = table.unpack
 local now = life.now
 local name_of = life.name
 
-local none = {}        -- an empty table that stays empty
+local none = process_options.none
+local check_options = process_options.check
 local class = { __name = WHERE }
 local methods = {}
 
-local oom_before       -- the cgroup's count of kills for memory
 
 -- --- states -----------------------------------------------------------------
 
@@ -65,94 +66,11 @@ end
 
 -- --- the constructor --------------------------------------------------------
 
-local known = {
-    target = "callable", args = "table", name = "text", daemon = "boolean",
-    detached = "boolean", start_method = "text", env = "table", cwd = "text",
-    stdin = "text", stdout = "text", stderr = "text", cpus = "table", nice = "integer",
-    command = "table", limits = "table", timeout = "number",
-}
-
-local absent = { command = true, limits = true, timeout = true }
-
-local function check_method(where, method)
-    if method == "spawn" or method == "forkserver" then
-        misuse(where, "start method '%s' is not available in %s, 'fork' is", method, process.version)
-    elseif method ~= "fork" then
-        misuse(where, "unknown start method '%s' (there are 'fork', 'forkserver' and 'spawn')", method)
-    end
-end
-
-local function check_env(env)
-    for key, value in next, env do
-        if type(key) ~= "string" or key == "" or key:find("[=%z]") then
-            misuse(WHERE, "option 'env': %s is no name of a variable", tostring(key))
-        elseif value ~= false and (type(value) ~= "string" or value:find("%z")) then
-            misuse(WHERE, "option 'env': the value of '%s' must be a string, or false to unset it", key)
-        end
-    end
-end
-
-local function check_cpus(cpus)
-    if #cpus == 0 then misuse(WHERE, "option 'cpus' must name at least one CPU") end
-    for i = 1, #cpus do
-        local cpu = cpus[i]
-        if math.type(cpu) ~= "integer" or cpu < 0 or cpu > 1023 then
-            misuse(WHERE, "option 'cpus' must be a list of numbers from 0 to 1023, not '%s'",
-                tostring(cpus[i]))
-        end
-    end
-end
-
-local function check_args(args)
-    local n = args.n
-    if n ~= nil and (math.type(n) ~= "integer" or n < 0 or n > 900000) then
-        misuse(WHERE, "option 'args': its field n must be the number of arguments, at most 900000")
-    end
-end
-
-local function check_options(given)
-    options.check(WHERE, given, known)
-    for key in next, absent do
-        if given[key] ~= nil then
-            misuse(WHERE, "option '%s' is not available in %s", key, process.version)
-        end
-    end
-    if given.target == nil then misuse(WHERE, "option 'target' is missing: the function to run") end
-    if given.start_method then check_method(WHERE, given.start_method) end
-    if given.args then check_args(given.args) end
-    if given.env then check_env(given.env) end
-    if given.cpus then check_cpus(given.cpus) end
-    if given.stdin == "capture" then
-        misuse(WHERE, "option 'stdin' cannot be 'capture', which is for outputs")
-    end
-end
-
--- What the start needs of the options, as they are now: the caller may use the
--- table again. Most processes need nothing.
-local kept_options = { "env", "cwd", "stdin", "stdout", "stderr", "cpus", "nice" }
-
-local function copy_options(given)
-    local copy = none
-    for _, key in ipairs(kept_options) do
-        local value = given[key]
-        if value ~= nil then
-            if copy == none then copy = {} end
-            copy[key] = value
-            if type(value) == "table" then
-                copy[key] = {}
-                for k, v in next, value do copy[key][k] = v end
-            end
-        end
-    end
-    return copy
-end
-
 -- mp.process(options), or mp.process(f): a process object; nothing runs yet.
 function process.new(given)
     if type(given) == "function" then given = { target = given } end
     if type(given) ~= "table" then
-        misuse(WHERE, "expected a table of options or a function, not %s",
-            given == nil and "nothing" or "a " .. type(given))
+        misuse(WHERE, "expected a table of options or a function, not %s", options.describe(given))
     end
     check_options(given)
     local own = life.own()
@@ -163,8 +81,8 @@ function process.new(given)
         status = "new", role = "child", owner = own.pid, maker = own, daemon = daemon,
         given_name = given.name, number = now.named,
         detached = given.detached or false, target = given.target, args = given.args or none,
-        options = copy_options(given), object = nil, slot = nil, pid = nil, handle = nil, order = nil,
-        exitcode = nil, stolen = nil, outcome = nil, files = none, captured = none, keep = nil,
+        options = process_options.keep(given), object = nil, slot = nil, pid = nil, handle = nil, order = nil,
+        exitcode = nil, stolen = nil, killed = nil, oom = nil, outcome = nil, files = none, captured = none, keep = nil,
         opened = none,
     }
 end
@@ -196,46 +114,15 @@ local function make_spec(s)
     local spec = { detached = s.detached and 1 or 0, daemon = s.daemon and 1 or 0,
         nice = given.nice, cpus = given.cpus }
     if given.cwd then
-        local fd, message = core.open(given.cwd, "folder")
-        if not fd then return nil, "cwd: " .. message end
+        local fd, message, code = core.open(given.cwd, "folder")
+        if not fd then return nil, "cwd: " .. message, code end
         spec.cwd, s.opened[1] = fd, fd
     end
     return require "luamp.streams".open(s, spec)
 end
 
 local function is_plain(s)
-    local given = s.options
-    return given == none and not s.detached and not s.daemon
-end
-
-local function fork(s)
-    local spec, failure = none, nil
-    if not is_plain(s) then
-        s.opened, s.files, s.captured = {}, {}, {}
-        spec, failure = make_spec(s)
-    end
-    if not spec then return nil, failure end
-    s.keep = core.has_private() and kept_files(s) or nil
-    s.order = now.started + 1
-    s.handle = core.handle()
-    return core.fork(s.handle, spec, s, s.target, s.args, s.args.n or #s.args)
-end
-
-local function drop_streams(s)
-    if s.files ~= none then require "luamp.streams".drop(s) end
-end
-
--- Forks, and a second time if children that nobody asked for held what is short.
-local function fork_or_sweep(s)
-    local ok, failure, code = fork(s)
-    for _, fd in ipairs(s.opened) do core.close(fd) end
-    s.opened = none
-    if ok then return true end
-    drop_streams(s)
-    if (code == "EMFILE" or code == "EAGAIN") and process.sweep(#now.running) > 0 then
-        return fork_or_sweep(s)
-    end
-    return nil, failure
+    return s.options == none and not s.detached and not s.daemon
 end
 
 local function add_running(s)
@@ -245,10 +132,50 @@ local function add_running(s)
 end
 
 local function remove_running(s)
+    if not s.slot then return end
     local running = now.running
     local last = running[#running]
     running[s.slot], last.slot = last, s.slot
     running[#running], s.slot = nil, nil
+end
+
+-- Forks. The child is among the running before there is one, and off the list if
+-- there is none: whatever interrupts this, it is known.
+local function fork(s)
+    local spec, failure, code = none, nil, nil
+    if not is_plain(s) then
+        s.opened, s.files, s.captured = {}, {}, {}
+        spec, failure, code = make_spec(s)
+    end
+    if not spec then return nil, failure, code end
+    s.keep = core.has_private() and kept_files(s) or nil
+    s.order = now.started + 1
+    s.handle = core.handle()
+    add_running(s)
+    s.status = "running"
+    local called, ok
+    called, ok, failure, code = pcall(core.fork, s.handle, spec, s, s.target, s.args, s.args.n or #s.args)
+    if called and ok then return true end
+    s.status, s.handle = "new", nil
+    remove_running(s)
+    return nil, called and failure or ok, code
+end
+
+local function drop_streams(s)
+    if s.files ~= none then require "luamp.streams".drop(s) end
+end
+
+-- Forks, and once more if what was short could be had after all: descriptors up
+-- to the hard limit, or what children held that nobody has asked for.
+local function fork_or_make_room(s)
+    local ok, failure, code = fork(s)
+    for _, fd in ipairs(s.opened) do core.close(fd) end
+    s.opened = none
+    if ok then return true end
+    drop_streams(s)
+    local swept = (code == "EMFILE" or code == "EAGAIN") and process.sweep(#now.running) > 0
+    if swept or (code == "EMFILE" and core.raise_file_limit()) then return fork_or_make_room(s) end
+    return nil, failure
 end
 
 function methods.start(p)
@@ -256,21 +183,28 @@ function methods.start(p)
     if s.status ~= "new" then misuse(WHERE, "process '%s' has been started already", name_of(s)) end
     core.went_on()
     process.sweep(2)
-    local ok, failure = fork_or_sweep(s)
+    local ok, failure = fork_or_make_room(s)
     if not ok then fail_to_start(s, failure) end
-    s.status, s.pid = "running", core.pid(s.handle)
     now.started = s.order
-    add_running(s)
+    s.pid = core.pid(s.handle)
     s.target, s.args, s.keep = nil, nil, nil
     return p
 end
 
 -- --- the end, seen by the parent --------------------------------------------
 
+-- Whether the kernel has killed for memory in this cgroup since the last look.
+local function oom_kills_rose()
+    local before = now.oom_kills
+    now.oom_kills = require "luamp.cgroup".oom_kills() or 0
+    return before ~= nil and now.oom_kills > before
+end
+
 local function settle(s)
-    s.status = "ended"
-    remove_running(s)
     s.exitcode, s.stolen = core.exitcode(s.handle)
+    s.oom = s.exitcode == -9 and not s.killed and oom_kills_rose()
+    remove_running(s)
+    s.status = "ended"
     if next(s.captured) then require "luamp.streams".settle(s) end
 end
 
@@ -299,7 +233,7 @@ end
 -- Lua code runs, and with it whatever the signal set off. The first wait, which
 -- the child uses for its work, is the time to look what the kernel has counted.
 local function await(s, deadline)
-    oom_before = oom_before or require "luamp.cgroup".oom_kills() or 0
+    now.oom_kills = now.oom_kills or require "luamp.cgroup".oom_kills() or 0
     while s.status ~= "ended" do
         local ended = core.await(s.handle, deadline)
         if ended then
@@ -311,20 +245,12 @@ local function await(s, deadline)
     return true
 end
 
-local function is_out_of_memory(s)
-    if s.exitcode ~= -9 then return false end
-    local count = require "luamp.cgroup".oom_kills() or 0
-    local rose = oom_before ~= nil and count > oom_before
-    oom_before = count
-    return rose
-end
-
 local function death(s)
     local signal = core.signal_name(-s.exitcode)
     local text = ("process '%s' (pid %d) was killed by %s"):format(name_of(s), s.pid, signal)
     if s.stolen then
         text = ("process '%s' (pid %d) was killed, and other code took its status"):format(name_of(s), s.pid)
-    elseif is_out_of_memory(s) then
+    elseif s.oom then
         text = text .. ": out of memory (its cgroup's oom_kill count rose)"
     end
     return errors.new { kind = "signal", signal = signal, message = text }
@@ -400,7 +326,9 @@ function methods.result(p, timeout)
 end
 
 local function send(s, number)
-    return not has_ended(s) and core.signal(s.handle, number)
+    if has_ended(s) then return false end
+    s.killed = s.killed or number == 9
+    return core.signal(s.handle, number)
 end
 
 function methods.signal(p, name)
@@ -464,7 +392,9 @@ end
 local fields = {}
 
 function fields.name(s) return name_of(s) end
-function fields.pid(s) return s.pid end
+function fields.pid(s)
+    return s.pid or (s.handle and core.pid(s.handle)) -- between the fork and its note
+end
 function fields.daemon(s) return s.daemon end
 
 function fields.exitcode(s)
@@ -494,7 +424,7 @@ class.__index = function(p, key)
 end
 
 class.__newindex = function(_, key)
-    if known[key] then
+    if process_options.is_known(key) then
         misuse(WHERE, "field '%s' is read-only; it is given as an option: mp.process{%s=...}", key, key)
     elseif fields[key] or methods[key] then
         misuse(WHERE, "field '%s' is read-only", key)
@@ -541,6 +471,7 @@ end
 
 -- The children that live, in order of their start. Those that ended are reaped.
 function process.active()
+    life.own()
     local list = {}
     table.move(now.running, 1, #now.running, 1, list)
     table.sort(list, function(a, b) return a.order < b.order end)
@@ -568,9 +499,9 @@ end
 
 function process.set_start_method(method)
     if type(method) ~= "string" then
-        misuse("mp.set_start_method", "expected the name of a start method, not a %s", type(method))
+        misuse("mp.set_start_method", "expected a name, not %s", options.describe(method))
     end
-    check_method("mp.set_start_method", method)
+    process_options.check_method("mp.set_start_method", method)
 end
 
 function process.get_start_method()

@@ -29,16 +29,18 @@ function open.null(_, name)
 end
 
 function open.pipe(s, name)
-    local reading, writing = core.pipe()
-    if not reading then return nil, writing end
+    local reading, writing, code = core.pipe()
+    if not reading then return nil, writing, code end
     local is_input = name == "stdin"
-    s.files[name] = core.open_stream(is_input and writing or reading, is_input and "w" or "r")
-    return is_input and reading or writing
+    local mine, childs = is_input and writing or reading, is_input and reading or writing
+    s.opened[#s.opened + 1] = childs
+    s.files[name] = assert(core.open_stream(mine, is_input and "w" or "r"))
+    return childs
 end
 
 function open.capture(s, name)
-    local fd, message = core.memory_file()
-    if not fd then return nil, message end
+    local fd, message, code = core.memory_file()
+    if not fd then return nil, message, code end
     s.captured[name] = fd
     return core.duplicate(fd)
 end
@@ -54,9 +56,10 @@ function streams.open(s, spec)
     local opened = s.opened
     for _, name in ipairs(names) do
         local kind = s.options[name] or "inherit"
-        local fd, message = (open[kind] or open_path)(s, name, kind)
-        if not fd then return nil, name .. ": " .. message end
-        if fd >= 0 then spec[name], opened[#opened + 1] = fd, fd end
+        local fd, message, code = (open[kind] or open_path)(s, name, kind)
+        if not fd then return nil, name .. ": " .. message, code end
+        if fd >= 0 then spec[name] = fd end
+        if fd >= 0 and opened[#opened] ~= fd then opened[#opened + 1] = fd end
     end
     return spec
 end
