@@ -2,31 +2,8 @@
 local helper = require "spec.helper"
 local mp = require "luamp"
 
-local function started(f, ...)
-    return mp.process { target = f, args = table.pack(...), stderr = "null" }:start()
-end
-
-local function result_of(f, ...)
-    local p <close> = started(f, ...)
-    return p:result()
-end
-
--- The error object of a process that runs f.
-local function error_of(f, ...)
-    local p <close> = started(f, ...)
-    local e = helper.fails({}, p.result, p)
-    assert.is_true(mp.is_error(e))
-    assert.equal(p.name, e.process)
-    assert.equal(p.pid, e.pid)
-    assert.equal(p.exitcode, e.exitcode)
-    return e
-end
-
--- Runs a script under this host; `before` is what the shell does first.
-local function script(text, before)
-    local path = helper.script("local mp = require 'luamp'\n" .. text)
-    return helper.run(("%s; exec %s %s"):format(before or ":", helper.host, path))
-end
+local started, result_of, error_of = helper.started, helper.result_of, helper.error_of
+local script = helper.script_run
 
 describe("a process that left by os.exit", function()
     it("has an error of kind exit when the status is not 0", function()

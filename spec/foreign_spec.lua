@@ -54,16 +54,10 @@ int luaopen_foreign(lua_State *L) {
 
 -- Runs a script that may require "foreign".
 local function run(code)
-    local dir = helper.tmpdir()
-    helper.write(dir .. "/foreign.c", source)
-    local built = helper.run("cc -O1 -pthread -shared -fPIC $(pkg-config --cflags lua5.4 || pkg-config --cflags lua)"
-        .. " foreign.c -o foreign.so", { cwd = dir })
-    assert.same({ 0, "" }, { built.status, built.stderr })
-    return helper.run("timeout 30 " .. helper.host .. " " .. helper.script([[
-        local mp = require "luamp"
+    return helper.script_run([[
         local foreign = require "foreign"
         io.stdout:setvbuf "no"
-    ]] .. code), { env = { LUA_CPATH = (os.getenv "LUA_CPATH" or ";;") .. ";" .. dir .. "/?.so" } })
+    ]] .. code, nil, { env = { LUA_CPATH = helper.library("foreign", source) } })
 end
 
 describe("a process that other code forks", function()

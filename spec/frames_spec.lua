@@ -55,8 +55,7 @@ end)
 describe("an error on an unprotected thread", function()
     -- lua_newthread and a call on it, as a C library might do.
     it("ends the child, not a call of its parent's", function()
-        local dir = helper.tmpdir()
-        helper.write(dir .. "/fresh.c", [[
+        local path = helper.library("fresh", [[
             #include <lua.h>
             #include <lauxlib.h>
             static int call(lua_State *L) {
@@ -68,10 +67,6 @@ describe("an error on an unprotected thread", function()
             }
             int luaopen_fresh(lua_State *L) { lua_pushcfunction(L, call); return 1; }
         ]])
-        local built = helper.run(
-            "cc -shared -fPIC $(pkg-config --cflags lua5.4 || pkg-config --cflags lua) fresh.c -o fresh.so",
-            { cwd = dir })
-        assert.same({ 0, "" }, { built.status, built.stderr })
         local script = helper.script [[
             local mp = require "luamp"
             local call = require "fresh"
@@ -83,7 +78,6 @@ describe("an error on an unprotected thread", function()
             end)
             print(mp.parent_process() == nil, ok, e.kind, e.message)
         ]]
-        local path = (os.getenv "LUA_CPATH" or ";;") .. ";" .. dir .. "/?.so"
         local result = helper.run(helper.host .. " " .. script, { env = { LUA_CPATH = path } })
         assert.same({ status = 0, stderr = "", stdout = "true\tfalse\terror\ton a fresh thread\n" }, result)
     end)

@@ -158,6 +158,55 @@ function helper.fails(expected, f, ...)
     return err
 end
 
+-- The call, a function on one line, must raise this text at that line.
+function helper.misuse(text, call)
+    local at = debug.getinfo(call, "S")
+    local e = helper.fails(text, call)
+    local place = ("%s:%d: "):format(at.short_src, at.linedefined)
+    if type(e) ~= "string" or e:sub(1, #place) ~= place then
+        busted.fail(("expected misuse at %s, got\n  %s"):format(place, tostring(e)), 2)
+    end
+    return e
+end
+
+-- Scripts and processes
+
+-- Runs a script with `mp` under this host; `before` is what the shell does first.
+function helper.script_run(text, before, options)
+    local path = helper.script("local mp = require 'luamp'\n" .. text)
+    return helper.run(("%s; exec %s %s"):format(before or ":", helper.host, path), options)
+end
+
+-- A process that runs f, started; its own reports are not shown.
+function helper.started(f, ...)
+    return require "luamp".process { target = f, args = table.pack(...), stderr = "null" }:start()
+end
+
+-- What one process returns that runs f.
+function helper.result_of(f, ...)
+    local p <close> = helper.started(f, ...)
+    return p:result()
+end
+
+-- The error object of a process that runs f.
+function helper.error_of(f, ...)
+    local p <close> = helper.started(f, ...)
+    local e = helper.fails({}, p.result, p)
+    busted.assert.is_true(require "luamp".is_error(e))
+    busted.assert.same({ p.name, p.pid, p.exitcode }, { e.process, e.pid, e.exitcode })
+    return e
+end
+
+-- Builds a C library that Lua can load; returns a LUA_CPATH that finds it.
+function helper.library(name, source)
+    local dir = helper.tmpdir()
+    helper.write(("%s/%s.c"):format(dir, name), source)
+    local built = helper.run(("cc -O1 -pthread -shared -fPIC $(pkg-config --cflags lua5.4 || "
+        .. "pkg-config --cflags lua) %s.c -o %s.so"):format(name, name), { cwd = dir })
+    busted.assert.same({ 0, "" }, { built.status, built.stderr })
+    return ("%s;%s/?.so"):format(os.getenv "LUA_CPATH" or ";;", dir)
+end
+
 -- Processes and descriptors
 
 local function status_of(pid)

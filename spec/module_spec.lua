@@ -38,8 +38,7 @@ describe("require \"luamp\"", function()
 
     if helper.host == helper.lua then
         it("works in further states of one process, one after the other and side by side", function()
-            local dir = helper.tmpdir()
-            helper.write(dir .. "/states.c", [[
+            local path = helper.library("states", [[
                 #include <lualib.h>
                 #include <lauxlib.h>
                 static int run(lua_State *L) {
@@ -52,10 +51,6 @@ describe("require \"luamp\"", function()
                 }
                 int luaopen_states(lua_State *L) { lua_pushcfunction(L, run); return 1; }
             ]])
-            local built = helper.run(
-                "cc -shared -fPIC $(pkg-config --cflags lua5.4 || pkg-config --cflags lua) states.c -o states.so",
-                { cwd = dir })
-            assert.same({ 0, "" }, { built.status, built.stderr })
             local script = helper.script [[
                 local mp, run = require "luamp", require "states"
                 local code = [=[
@@ -68,7 +63,6 @@ describe("require \"luamp\"", function()
                 print(run(code))
                 print(mp.process(function() return select(2, run(code)) end):start():result())
             ]]
-            local path = ("%s/module/?.so;%s;%s/?.so"):format(os.getenv "LUAMP_BUILD", os.getenv "LUA_CPATH", dir)
             local result = helper.run(helper.host .. " " .. script, { env = { LUA_CPATH = path } })
             assert.same({ status = 0, stderr = "", stdout = "true\tother\nfirst\ntrue\tother\nother\n" }, result)
         end)

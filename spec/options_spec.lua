@@ -9,15 +9,7 @@ local function result_of(f, options)
     return p:start():result()
 end
 
--- The call, a function on one line, must raise this text at that line.
-local function misuse(text, call)
-    local at = debug.getinfo(call, "S")
-    local e = helper.fails(text, call)
-    assert.equal("string", type(e))
-    local place = ("%s:%d: "):format(at.short_src, at.linedefined)
-    assert.equal(place, e:sub(1, #place), e)
-    return e
-end
+local misuse = helper.misuse
 
 -- A start with these options must fail with this text at the caller's line, and leave nothing.
 local function fails_to_start(text, options)

@@ -3,15 +3,11 @@
 local helper = require "spec.helper"
 local mp = require "luamp"
 
--- What one process returns that runs f.
-local function result_of(f, ...)
-    local p <close> = mp.process { target = f, args = table.pack(...) }
-    return p:start():result()
-end
+local result_of = helper.result_of
 
 -- Runs a script under this host, which ends by itself.
 local function script(text, options)
-    return helper.run(helper.host .. " " .. helper.script("local mp = require 'luamp'\n" .. text), options)
+    return helper.script_run(text, nil, options)
 end
 
 describe("a process that ends with children of its own", function()

@@ -37,20 +37,9 @@ local function held(options)
     return p
 end
 
--- What one process returns that runs f.
-local function result_of(f, ...)
-    local p <close> = mp.process { target = f, args = table.pack(...) }
-    return p:start():result()
-end
+local result_of = helper.result_of
 
--- The call, a function on one line, must raise this text at that line.
-local function misuse(text, call)
-    local at = debug.getinfo(call, "S")
-    local e = helper.fails(text, call)
-    assert.equal("string", type(e))
-    local place = ("%s:%d: "):format(at.short_src, at.linedefined)
-    assert.equal(place, e:sub(1, #place), e)
-end
+local misuse = helper.misuse
 
 describe("the life of a process:", function()
     it("new, running, ended, closed", function()

@@ -22,14 +22,7 @@ local function release(...)
     end
 end
 
--- The call, a function on one line, must raise this text at that line.
-local function misuse(text, call)
-    local at = debug.getinfo(call, "S")
-    local e = helper.fails(text, call)
-    assert.equal("string", type(e))
-    local place = ("%s:%d: "):format(at.short_src, at.linedefined)
-    assert.equal(place, e:sub(1, #place), e)
-end
+local misuse = helper.misuse
 
 -- How long f took, and its results.
 local function timed(f, ...)
