@@ -228,4 +228,17 @@ describe("the report of an uncaught error", function()
         p:join()
         assert.equal("", p.stderr)
     end)
+
+    it("is made once: a process that fails by another's error says whose", function()
+        local run = script [[
+            mp.process { name = "outer", target = function()
+                mp.process { name = "inner", target = function() error("first", 0) end }:start():result()
+            end }:start():join()
+        ]]
+        local _, whole = run.stderr:gsub("stack traceback:", "")
+        assert.equal(1, whole, run.stderr)
+        assert.matches("luamp: process 'inner' %(pid %d+%) failed: first\n", run.stderr)
+        assert.matches("luamp: process 'outer' %(pid %d+%) failed by what happened in process 'inner' "
+            .. "%(pid %d+%): first\n$", run.stderr)
+    end)
 end)

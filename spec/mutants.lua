@@ -46,7 +46,7 @@ return {
     {
         name = "an interruption sets its hook on the main thread alone",
         file = "src/binding/interrupt.c",
-        from = "    running = co;\n    int status = lua_resume",
+        from = "    run_on(co);\n    int status = lua_resume",
         to = "    int status = lua_resume",
         spec = "spec/interrupt_spec.lua",
         filter = "a coroutine's loop",
@@ -83,7 +83,7 @@ return {
         from = "    if (__fpending(stream) + len >= room)\n        return 0;",
         to = "    if (room <= 1)\n        return 0;",
         spec = "spec/output_spec.lua",
-        filter = "by io.write, 60 bytes wide, into a pipe",
+        filter = "by io.write, 60 bytes wide, into a file",
     },
     {
         name = "buffers are neither written before a fork nor dropped after it",

@@ -380,6 +380,39 @@ describe("args", function()
     end)
 end)
 
+describe("what is easily mistaken", function()
+    it("is told: a colon, arguments beside the table, a list that is a process", function()
+        misuse("it is called with a dot", function() mp:process { target = print } end)
+        misuse("arguments of the function go into its option 'args'", function() mp.process(print, 1) end)
+        local p <close> = mp.process { target = function() end }:start()
+        misuse("mp.wait: expected a list, not a process: mp.wait{p}", function() mp.wait(p) end)
+    end)
+
+    it("is told: a stream's name, or nearly a kind, in place of a path", function()
+        misuse("'stderr' cannot be 'stdout'; a file of that name is './stdout'",
+            function() mp.process { target = print, stderr = "stdout" } end)
+        misuse("'stdout' is 'captrue' (did you mean 'capture'? a file of that name is './captrue')",
+            function() mp.process { target = print, stdout = "captrue" } end)
+        assert.truthy(mp.process { target = print, stdout = "./pipes", stderr = "log" })
+    end)
+
+    it("is no matter: options and arguments that change after the process was made", function()
+        local given = { target = function(...) return ... end, args = { 1, { 2 } } }
+        local p <close> = mp.process(given)
+        given.args[1], given.args = 9, nil
+        local a, b = p:start():result()
+        assert.same({ 1, { 2 } }, { a, b })
+    end)
+
+    it("is told: too few descriptors, also when the limit is below ten", function()
+        for _, limit in ipairs { 5, 9, 12 } do
+            local result = helper.script_run("print(pcall(mp.process(print).start, mp.process(print)))",
+                "ulimit -n " .. limit)
+            assert.matches("cannot start 'process%-2': fork: Too many open files\n$", result.stdout)
+        end
+    end)
+end)
+
 describe("a pipe to a child that has ended", function()
     it("is an error of the call, and no signal that ends its parent", function()
         local result = helper.run(helper.host .. " " .. helper.script [[

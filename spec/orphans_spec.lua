@@ -144,6 +144,36 @@ describe("the end of a script", function()
         end
     end)
 
+    it("runs hooks that can still use children, and start some", function()
+        local result = ends [[
+            local mp = require "luamp"
+            local p = mp.process(function() mp.sleep(1000) end):start()
+            local q = mp.process(function() return "result" end):start()
+            q:join()
+            mp.atexit(function()
+                print(#mp.active_children(), p:kill(), p:join(), p.exitcode)
+                print(mp.process(function() return "new" end):start():result())
+            end)
+        ]]
+        assert.same({ status = 0, stdout = "1\ttrue\ttrue\t-9\nnew\n", stderr = "" }, result)
+    end)
+
+    it("closes pipes to its children, which would wait for their end", function()
+        for _, last in ipairs { "", "do local q <close> = p end" } do
+            local result = ends([[
+                local mp = require "luamp"
+                local p = mp.process { stdin = "pipe", target = function()
+                    io.stderr:write(io.read "a", " read to the end\n")
+                end }:start()
+                p.stdin:write "hello"
+                local loud = mp.process { stdout = "pipe", target = function()
+                    io.write(("x"):rep(1 << 20))
+                end }:start()
+            ]] .. last)
+            assert.same({ status = 0, stdout = "", stderr = "hello read to the end\n" }, result)
+        end
+    end)
+
     it("runs a child's own hooks at the child's end, and not its parent's", function()
         local result = ends [[
             local mp = require "luamp"

@@ -15,6 +15,7 @@
 ** nothing else in a child, for `__close`; and a sentinel made in the child, so
 ** the first to be finalized, for `__gc`.
 */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
@@ -152,7 +153,8 @@ static void leave_results(lua_State *T, int first) {
     push_hook(T, "refused");
     lua_insert(T, first);
     lua_pushstring(T, rc < 0 ? strerror(-rc) : NULL);
-    lua_call(T, 2, 0);
+    lua_pushboolean(T, rc == -EFBIG);
+    lua_call(T, 3, 0);
 }
 
 /*

@@ -151,6 +151,7 @@ static int send_signal(lua_State *L) {
     return 1;
 }
 
+/* close_handle(handle) */
 static int handle_close(lua_State *L) {
     handle *h = luaL_checkudata(L, 1, HANDLE);
     if (h->p != NULL && h->owner == mp_proc_self())
@@ -160,6 +161,18 @@ static int handle_close(lua_State *L) {
     h->p = NULL;
     h->pollfd = -1;
     return 0;
+}
+
+/*
+** The list of running children keeps their handles alive: one that is finalized
+** while its child runs belongs to a state that closes. It stays as it is, for
+** the hooks that are still to run; the child is the end of the process's to see to.
+*/
+static int handle_gc(lua_State *L) {
+    handle *h = luaL_checkudata(L, 1, HANDLE);
+    if (h->p != NULL && h->owner == mp_proc_self() && mp_proc_pidfd(h->p) >= 0)
+        return 0;
+    return handle_close(L);
 }
 
 /* One that is always ready, as that of an ended process: a pipe without a writer. */
@@ -231,7 +244,7 @@ static const luaL_Reg functions[] = {{"handle", new_handle},
 
 int mp_process_open(lua_State *L) {
     luaL_newmetatable(L, HANDLE);
-    lua_pushcfunction(L, handle_close);
+    lua_pushcfunction(L, handle_gc);
     lua_setfield(L, -2, "__gc");
     lua_pop(L, 1);
     luaL_newlib(L, functions);

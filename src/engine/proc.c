@@ -277,6 +277,8 @@ static int ensure_fd(void) {
         int fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 10);
         if (fd >= 0)
             return close(fd);
+        if (errno == EINVAL) /* the limit is below 10 */
+            errno = EMFILE;
         if (errno != EMFILE || mp_sys_raise_file_limit() != 0)
             return -errno;
     }

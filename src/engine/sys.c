@@ -54,7 +54,7 @@ int mp_sys_high_fd(int fd) {
     if (fd < 0 || fd >= 10)
         return fd < 0 ? -errno : fd;
     int high = fcntl(fd, F_DUPFD_CLOEXEC, 10);
-    int rc = high >= 0 ? high : -errno;
+    int rc = high >= 0 ? high : errno == EINVAL ? -EMFILE : -errno; /* a limit below 10 */
     close(fd);
     return rc;
 }
@@ -268,6 +268,8 @@ int mp_sys_signal_number(const char *name) {
         if (abbreviation != NULL && strcmp(abbreviation, name) == 0)
             return signo;
     }
+    if (strcmp(name, "RTMIN") == 0)
+        return SIGRTMIN;
     if (strncmp(name, "RTMIN+", 6) == 0 && isdigit((unsigned char)name[6])) {
         long above = strtol(name + 6, NULL, 10);
         return above <= SIGRTMAX - SIGRTMIN ? SIGRTMIN + (int)above : -EINVAL;
@@ -280,7 +282,7 @@ const char *mp_sys_signal_name(int number, char buf[static 16]) {
     if (abbreviation != NULL)
         snprintf(buf, 16, "SIG%s", abbreviation);
     else if (number >= SIGRTMIN && number <= SIGRTMAX)
-        snprintf(buf, 16, "SIGRTMIN+%d", number - SIGRTMIN);
+        snprintf(buf, 16, number > SIGRTMIN ? "SIGRTMIN+%d" : "SIGRTMIN", number - SIGRTMIN);
     else
         snprintf(buf, 16, "signal %d", number);
     return buf;

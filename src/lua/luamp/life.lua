@@ -101,8 +101,9 @@ end
 
 -- Leaves word that the results (a table with n) cannot be sent: because of a
 -- value among them, or for the reason that the system gave.
-local function refused(values, reason)
-    local message = reason and "cannot send the results: " .. reason
+local function refused(values, reason, too_large)
+    local advice = too_large and " (the limit of file sizes, ulimit -f, holds for results that wait)" or ""
+    local message = reason and "cannot send the results: " .. reason .. advice
         or require "luamp.culprit" (values, values.n, "result %d")
     core.leave_outcome("unsent", errors.new {
         kind = "unsendable", message = message, process = life.name(life.own()), pid = now.this.pid,
@@ -133,27 +134,48 @@ end
 local function fail(e)
     if not errors.is_error(e) then e = errors.caught(e, life.name(life.own()), now.this.pid, "") end
     leave_error(e)
-    if not core.interrupted_lately() then report(tostring(e)) end
+    if core.interrupted_lately() then return end
+    if e.process and e.pid ~= now.this.pid then -- it was reported where it was raised
+        report(("process '%s' (pid %d) failed by what happened in process '%s' (pid %d): %s"):format(
+            life.name(now.this), now.this.pid, e.process, e.pid, e.message))
+    else
+        report(tostring(e))
+    end
+end
+
+-- What is left of pipes to children can neither be written nor read any more,
+-- and who waits at their other end is not to wait for ever.
+local function close_pipes()
+    for _, s in ipairs(now.running) do
+        for _, file in pairs(s.files) do
+            if io.type(file) == "file" then file:close() end
+        end
+    end
+end
+
+local function end_lua()
+    run_hooks()
+    close_pipes()
 end
 
 -- Last in the child: its error for the parent, then its own end.
 local function finish(_, ok, e)
     if not ok then fail(e) end
-    run_hooks()
+    end_lua()
     core.end_children(not ok)
     return ok and 0 or 1
 end
 
 -- os.exit in a child.
 local function leave(status)
-    run_hooks()
+    end_lua()
     core.end_children(true)
     core.leave(status)
 end
 
 core.set_hooks {
     enter = enter, caught = caught, refused = refused, finish = finish, failed = fail,
-    leave = leave, at_end = run_hooks,
+    leave = leave, at_end = end_lua,
 }
 
 return life

@@ -28,24 +28,25 @@ local function distance(a, b)
     return d[#a][#b]
 end
 
-local function nearest(word, known)
+-- The key of `known` that is nearest to the word, and how far it is.
+function options.nearest(word, known)
     local best, least
     for name in pairs(known) do
         local d = distance(word, name)
         if not least or d < least or (d == least and name < best) then best, least = name, d end
     end
-    return best
+    return best, least
 end
 
 local function unknown(where, key, known)
     if type(key) ~= "string" then
         options.misuse(where, "options are named, and one is given for the key %s", tostring(key))
     end
-    options.misuse(where, "unknown option '%s' (did you mean '%s'?)", key, nearest(key, known))
+    options.misuse(where, "unknown option '%s' (did you mean '%s'?)", key, (options.nearest(key, known)))
 end
 
 local function article(kind)
-    return (kind:find("^[aeiou]") and "an " or "a ") .. kind
+    return (kind:find("^[aeio]") and "an " or "a ") .. kind
 end
 
 -- How a message speaks of a value that is not what it should be.

@@ -66,8 +66,19 @@ end
 
 -- --- the constructor --------------------------------------------------------
 
+local function copy_args(args)
+    if not args then return none end
+    local n = args.n or #args
+    return table.move(args, 1, n, 1, { n = n })
+end
+
 -- mp.process(options), or mp.process(f): a process object; nothing runs yet.
-function process.new(given)
+function process.new(given, ...)
+    if given == package.loaded.luamp then
+        misuse(WHERE, "it is called with a dot, and not as mp:process")
+    elseif select("#", ...) > 0 then
+        misuse(WHERE, "expected one table of options; arguments of the function go into its option 'args'")
+    end
     if type(given) == "function" then given = { target = given } end
     if type(given) ~= "table" then
         misuse(WHERE, "expected a table of options or a function, not %s", options.describe(given))
@@ -80,7 +91,7 @@ function process.new(given)
     return new_object { -- with every field that it will have: a table that never grows
         status = "new", role = "child", owner = own.pid, maker = own, daemon = daemon,
         given_name = given.name, number = now.named,
-        detached = given.detached or false, target = given.target, args = given.args or none,
+        detached = given.detached or false, target = given.target, args = copy_args(given.args),
         options = process_options.keep(given), object = nil, slot = nil, pid = nil, handle = nil, order = nil,
         exitcode = nil, stolen = nil, killed = nil, oom = nil, outcome = nil, files = none, captured = none, keep = nil,
         opened = none,
@@ -448,6 +459,9 @@ end
 class.__close = function(p, e)
     local s = core.state(p, class)
     if s.owner ~= core.getpid() or s.status ~= "running" then return end
+    for _, file in pairs(s.files) do
+        if io.type(file) == "file" then file:close() end
+    end
     if e ~= nil then
         stop(s, 0.5)
     elseif s.daemon then
@@ -484,17 +498,16 @@ end
 
 function process.atexit(f)
     if not options.is_callable(f) then
-        misuse("mp.atexit", "expected a function, not a %s", type(f))
+        misuse("mp.atexit", "expected a function, not %s", options.describe(f))
     end
     life.atexit(f)
     return f
 end
 
 function process.seed(n)
-    if math.type(n) ~= "integer" then
-        misuse("mp.seed", "expected an integer, not %s", math.type(n) or "a " .. type(n))
-    end
-    life.seed(n)
+    local seed = type(n) == "number" and math.tointeger(n)
+    if not seed then misuse("mp.seed", "expected an integer, not %s", options.describe(n)) end
+    life.seed(seed)
 end
 
 function process.set_start_method(method)

@@ -55,6 +55,24 @@ local function check_args(args)
     end
 end
 
+local stream_kinds = { inherit = true, null = true, pipe = true, capture = true }
+local streams = { stdin = true, stdout = true, stderr = true }
+
+-- A word that is nearly one of the kinds, or a stream's name, would quietly make a file.
+local function check_stream(name, value)
+    if name == "stdin" and value == "capture" then
+        misuse(WHERE, "option 'stdin' cannot be 'capture', which is for outputs")
+    elseif streams[value] then
+        misuse(WHERE, "option '%s' cannot be '%s'; a file of that name is './%s'", name, value, value)
+    elseif not stream_kinds[value] then
+        local kind, distance = options.nearest(value, stream_kinds)
+        if distance <= 2 then
+            misuse(WHERE, "option '%s' is '%s' (did you mean '%s'? a file of that name is './%s')",
+                name, value, kind, value)
+        end
+    end
+end
+
 -- Raises unless the table is one of options that mp.process takes.
 function process_options.check(given)
     options.check(WHERE, given, known)
@@ -71,8 +89,8 @@ function process_options.check(given)
     if given.nice and (given.nice < -40 or given.nice > 40) then
         misuse(WHERE, "option 'nice' must be a number from -40 to 40, not %d", given.nice)
     end
-    if given.stdin == "capture" then
-        misuse(WHERE, "option 'stdin' cannot be 'capture', which is for outputs")
+    for _, name in ipairs { "stdin", "stdout", "stderr" } do
+        if given[name] then check_stream(name, given[name]) end
     end
 end
 

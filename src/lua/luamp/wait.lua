@@ -46,7 +46,9 @@ end
 
 -- mp.wait(items, [timeout]): those that are ready, in the order of the list.
 function wait.any(items, timeout)
-    if type(items) ~= "table" then
+    if process.descriptor(items) then
+        misuse(WHERE, "expected a list, not a process: mp.wait{p}")
+    elseif type(items) ~= "table" then
         misuse(WHERE, "expected a list of processes and descriptors, not %s", options.describe(items))
     elseif #items == 0 and timeout == nil then
         misuse(WHERE, "an empty list without a timeout would wait for ever")
