@@ -121,6 +121,13 @@ void mp_interrupt_run_on(lua_State *L) {
     run_on(L);
 }
 
+void mp_interrupt_forget(lua_State *L) {
+    if (main_of == mp_lib_main_thread(L)) {
+        disarm();
+        running = main_of = NULL;
+    }
+}
+
 lua_State *mp_interrupt_running(void) {
     return running;
 }

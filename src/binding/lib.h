@@ -64,9 +64,11 @@ int mp_interrupt_take(lua_State *L);
 
 /*
 ** Tells which thread runs from here on, where that changes outside of
-** coroutine.resume and its like: in a forked child. NULL: none of this state.
+** coroutine.resume and its like: in a forked child.
 */
 void mp_interrupt_run_on(lua_State *L);
+/* L's state closes: none of its threads is to be interrupted any more. */
+void mp_interrupt_forget(lua_State *L);
 lua_State *mp_interrupt_running(void);
 
 /* After a wait that a signal ended: raises the interruption, if that was one. */

@@ -88,7 +88,7 @@ static void main_thread_hook(lua_State *L, lua_Debug *ar) {
 static int state_closes(lua_State *L) {
     if (childs_main == mp_lib_main_thread(L))
         leave_by_stock_exit(L);
-    mp_interrupt_run_on(NULL);
+    mp_interrupt_forget(L);
     mp_lib_end(L, -1);
     return 0;
 }
