@@ -187,3 +187,32 @@ describe("a <close> scope", function()
         p:close()
     end)
 end)
+
+describe("an error at any instruction of a start or a join", function()
+    -- A debug hook raises once, after n instructions, as Ctrl-C or a sandbox might.
+    it("leaves no process unknown, and what follows works", function()
+        local run = script [[
+            -- The child has the hook, too, and may die of it: its report is not shown.
+            local function step(n, stderr)
+                local left = n
+                pcall(function()
+                    debug.sethook(function()
+                        left = left - 1
+                        if left == 0 then debug.sethook() error("the hook", 0) end
+                    end, "", 1)
+                    local p = mp.process { stderr = stderr, target = function() return "done" end }
+                    p:start()
+                    p:join()
+                end)
+                debug.sethook()
+                return left <= 0
+            end
+            local n = 1
+            while step(n, "null") do n = n + 1 end
+            for _, p in ipairs(mp.active_children()) do assert(p:join()) end
+            print(n > 100, #mp.active_children())
+            print(mp.process(function() return "whole" end):start():result())
+        ]]
+        assert.same({ status = 0, stderr = "", stdout = "true\t0\nwhole\n" }, run)
+    end)
+end)

@@ -161,18 +161,23 @@ static void leave_results(lua_State *T, int first) {
 ** The barrier: a child's whole life, on the main thread. T holds: state,
 ** target, arguments. enter(state) prepares, the target runs under the message
 ** handler `caught`, finish(state, ok, error) leaves its error and tells the
-** status.
+** status. A debug hook that the parent had set is for the target alone.
 */
 static int live(lua_State *L) {
     mp_birth *b = lua_touserdata(L, 1);
     lua_State *T = b->T;
+    lua_Hook hook = lua_gethook(T);
+    int mask = lua_gethookmask(T), count = lua_gethookcount(T);
+    lua_sethook(T, NULL, 0, 0);
     settle_in(L, b);
     push_hook(T, "enter");
     lua_pushvalue(T, 1);
     lua_call(T, 1, 0);
     push_hook(T, "caught");
     lua_insert(T, 2);
+    lua_sethook(T, hook, mask, count);
     int ok = lua_pcall(T, b->n_args, LUA_MULTRET, 2) == LUA_OK;
+    lua_sethook(T, NULL, 0, 0);
     if (ok) {
         leave_results(T, 3);
         lua_settop(T, 2);

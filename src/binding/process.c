@@ -121,6 +121,13 @@ static int await(lua_State *L) {
     return 1;
 }
 
+/* is_held(handle): whether a fork has opened it. */
+static int is_held(lua_State *L) {
+    handle *h = luaL_checkudata(L, 1, HANDLE);
+    lua_pushboolean(L, h->p != NULL);
+    return 1;
+}
+
 /* pid(handle) */
 static int handle_pid(lua_State *L) {
     lua_pushinteger(L, mp_proc_pid(check_handle(L)->p));
@@ -233,6 +240,7 @@ static int outcome(lua_State *L) {
 static const luaL_Reg functions[] = {{"handle", new_handle},
                                      {"fork", process_fork},
                                      {"await", await},
+                                     {"is_held", is_held},
                                      {"pid", handle_pid},
                                      {"pidfd", handle_pidfd},
                                      {"pollfd", handle_pollfd},

@@ -28,10 +28,11 @@ local randomseed, random = math.randomseed, math.random
 local now = {}
 life.now = now
 
+-- `this` comes last: an error in between (of a debug hook) leaves it to begin anew.
 local function begin(this, creator)
-    now.this, now.creator, now.hooks = this, creator, {}
     now.running, now.swept, now.named, now.started = {}, 0, 0, 0
-    now.oom_kills = nil
+    now.hooks, now.creator, now.oom_kills = {}, creator, nil
+    now.this = this
 end
 
 -- The state of the process that runs this. A process that a foreign fork (not

@@ -29,7 +29,6 @@ local check_options = process_options.check
 local class = { __name = WHERE }
 local methods = {}
 
-
 -- --- states -----------------------------------------------------------------
 
 local function new_object(state)
@@ -219,9 +218,15 @@ local function settle(s)
     if next(s.captured) then require "luamp.streams".settle(s) end
 end
 
--- Whether the child has ended, without waiting.
+-- Whether the child has ended, without waiting. A start that an error (Ctrl-C's,
+-- or of a debug hook) broke off before there was a child has not happened.
 local function has_ended(s)
-    if s.status == "running" and core.await(s.handle, 0) then settle(s) end
+    if s.status == "running" and not core.is_held(s.handle) then
+        remove_running(s)
+        s.status, s.handle = "new", nil
+    elseif s.status == "running" and core.await(s.handle, 0) then
+        settle(s)
+    end
     return s.status == "ended"
 end
 
@@ -320,7 +325,7 @@ function methods.is_alive(p)
     local s = state_of(p, "is_alive")
     if s == life.own() then return true end
     if s.role == "creator" then return core.creator() end
-    return s.status == "running" and not has_ended(s)
+    return not has_ended(s) and s.status == "running"
 end
 
 function methods.result(p, timeout)
@@ -491,7 +496,7 @@ function process.active()
     table.sort(list, function(a, b) return a.order < b.order end)
     local alive = {}
     for _, s in ipairs(list) do
-        if not has_ended(s) then alive[#alive + 1] = s.object end
+        if not has_ended(s) and s.status == "running" then alive[#alive + 1] = s.object end
     end
     return alive
 end
