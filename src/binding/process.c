@@ -237,18 +237,11 @@ static int outcome(lua_State *L) {
     return n + 1;
 }
 
-static const luaL_Reg functions[] = {{"handle", new_handle},
-                                     {"fork", process_fork},
-                                     {"await", await},
-                                     {"is_held", is_held},
-                                     {"pid", handle_pid},
-                                     {"pidfd", handle_pidfd},
-                                     {"pollfd", handle_pollfd},
-                                     {"exitcode", exitcode},
-                                     {"signal", send_signal},
-                                     {"close_handle", handle_close},
-                                     {"outcome", outcome},
-                                     {NULL, NULL}};
+static const luaL_Reg functions[] = {
+    {"handle", new_handle},         {"fork", process_fork}, {"await", await},
+    {"is_held", is_held},           {"pid", handle_pid},    {"pidfd", handle_pidfd},
+    {"pollfd", handle_pollfd},      {"exitcode", exitcode}, {"signal", send_signal},
+    {"close_handle", handle_close}, {"outcome", outcome},   {NULL, NULL}};
 
 int mp_process_open(lua_State *L) {
     luaL_newmetatable(L, HANDLE);
