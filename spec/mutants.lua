@@ -24,6 +24,51 @@ return {
         limit = 20,
     },
     {
+        name = "a family leaves a file behind",
+        file = "src/engine/family.c",
+        from = "    fcntl(fd, F_ADD_SEALS",
+        to = [[    extern char *getenv(const char *);
+    char left[256];
+    __builtin_snprintf(left, sizeof left, "%s/left-%d", getenv("TMPDIR"), (int)getpid());
+    close(open(left, O_CREAT | O_WRONLY, 0600));
+    fcntl(fd, F_ADD_SEALS]],
+        spec = "spec/orphans_spec.lua",
+        filter = "takes its children and grandchildren",
+    },
+    {
+        name = "an interruption is told with its traceback",
+        file = "src/lua/luamp/errors.lua",
+        from = "        core.told(e.signal)\n        return e.message",
+        to = [[        core.told(e.signal)
+        return e.message .. "\n" .. e.traceback]],
+        spec = "spec/interrupt_spec.lua",
+        filter = "8 children in sleep:",
+    },
+    {
+        name = "the program keeps Lua's functions from C modules",
+        file = "CMakeLists.txt",
+        from = "-no-pie -Wl,-E ",
+        to = "-no-pie ",
+        spec = "spec/program_spec.lua",
+        filter = "lfs",
+    },
+    {
+        name = "the program has words of its own for a wrong option",
+        file = "src/main.c",
+        from = "unrecognized option '%s'",
+        to = "unknown option '%s'",
+        spec = "spec/program_spec.lua",
+        filter = "%-%-help",
+    },
+    {
+        name = "the word count gives a line to two parts",
+        file = "scripts/wordcount.lua",
+        from = "if at >= piece.to then",
+        to = "if at > piece.to then",
+        spec = "spec/examples_spec.lua",
+        filter = "wherever the cuts fall",
+    },
+    {
         name = "the end of a script stops nobody",
         edits = {
             { file = "src/engine/proc.c", from = "    stop_children(!failed);", to = "" },

@@ -82,6 +82,9 @@ function process_options.check(given)
         end
     end
     if given.target == nil then misuse(WHERE, "option 'target' is missing: the function to run") end
+    if given.name and given.name:find "%c" then -- names stand in reports, on one line
+        misuse(WHERE, "option 'name' must have no control characters, as %q has", given.name)
+    end
     if given.start_method then process_options.check_method(WHERE, given.start_method) end
     if given.args then check_args(given.args) end
     if given.env then check_env(given.env) end

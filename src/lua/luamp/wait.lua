@@ -64,7 +64,7 @@ function wait.sleep(seconds)
     if type(seconds) ~= "number" then
         misuse("mp.sleep", "expected a number of seconds, not %s", options.describe(seconds))
     end
-    local deadline = options.deadline("mp.sleep", seconds)
+    local deadline = options.deadline("mp.sleep", seconds, "time")
     repeat until core.poll({}, deadline)
 end
 
