@@ -37,11 +37,9 @@ struct mp_proc {
     int stolen;
     int detached;
     int daemon;
-    int unowned; /* its handle was dropped: whoever reaps it frees it */
 };
 
 static mp_proc *children;
-static unsigned n_unowned;
 static pid_t self_pid;
 static int is_child;
 static int forking;        /* tells our fork from a foreign one */
@@ -110,7 +108,6 @@ static void list_remove(mp_proc *p) {
 /* In a fresh process: the parent's children are not its own. */
 static void forget_children(void) {
     children = NULL;
-    n_unowned = 0;
 }
 
 /* --- leaving ------------------------------------------------------------- */
@@ -332,11 +329,9 @@ static void undo(mp_proc *p) {
     proc_free(p);
 }
 
-static void reap_unowned(void);
 static void settle(mp_proc *p, const siginfo_t *info);
 
 static int birth_open(birth *b) {
-    reap_unowned();
     b->proc = proc_new();
     if (b->proc == NULL)
         return -ENOMEM;
@@ -412,11 +407,6 @@ static void settle(mp_proc *p, const siginfo_t *info) {
         close(p->pidfd);
     p->pidfd = -1;
     list_remove(p);
-    if (p->unowned) {
-        n_unowned--;
-        mp_family_free(p->member);
-        proc_free(p);
-    }
 }
 
 /*
@@ -441,15 +431,6 @@ int mp_proc_ended(mp_proc *p) {
     return 1;
 }
 
-static void reap_unowned(void) {
-    mp_proc *next;
-    for (mp_proc *p = n_unowned > 0 ? children : NULL; p != NULL; p = next) {
-        next = p->next;
-        if (p->unowned)
-            mp_proc_ended(p);
-    }
-}
-
 int mp_proc_wait(mp_proc *p, mp_time deadline) {
     if (p->ended)
         return 1;
@@ -465,13 +446,10 @@ int mp_proc_signal(mp_proc *p, int signo) {
 }
 
 void mp_proc_close(mp_proc *p) {
-    if (p->ended) {
-        mp_family_free(p->member);
-        proc_free(p);
-    } else {
-        p->unowned = 1;
-        n_unowned++;
-    }
+    if (!p->ended)
+        mp_panic("a child that runs is dropped");
+    mp_family_free(p->member);
+    proc_free(p);
 }
 
 /* --- the end of a process that has children ------------------------------ */

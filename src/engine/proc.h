@@ -75,7 +75,7 @@ int mp_proc_wait(mp_proc *p, mp_time deadline);
 /* Sends a signal: 0, or -ESRCH when the child has ended. */
 int mp_proc_signal(mp_proc *p, int signo);
 
-/* Drops the handle. A child that still runs goes on, and is reaped later. */
+/* Drops a child that has ended. */
 void mp_proc_close(mp_proc *p);
 
 /*
