@@ -19,8 +19,11 @@ local mp = {}
 
 ---What a process is made from. An unknown option raises, and the message names the nearest known one.
 ---@class mp.process.options
----The function to run in the process; an object that can be called will do.
----@field target fun(...):...
+---The function to run in the process; an object that can be called will do. Either this or `command`.
+---@field target? fun(...):...
+---A program to run instead: its name, which is looked for along PATH, and its arguments. No shell reads
+---them. One that is not there raises from `start`.
+---@field command? (string|number)[]
 ---The arguments of the target. The field `n`, if it is there, says how many they are, so that the last
 ---may be nil.
 ---@field args? any[]
@@ -39,18 +42,47 @@ local mp = {}
 ---The folder in which it starts. One that is not there raises from `start`.
 ---@field cwd? string
 ---Where it reads from: the parent's own stream, nothing, a pipe to which the parent writes by
----`p.stdin`, or a file by its path.
----@field stdin? "inherit"|"null"|"pipe"|string
+---`p.stdin`, a file by its path, or an open file. A pipe of another process (`stdin = other.stdout`) is
+---handed over: this process alone has it from the start on.
+---@field stdin? "inherit"|"null"|"pipe"|string|file*
 ---Where it prints to: the parent's own stream, nowhere, a pipe that the parent reads by `p.stdout`, a
 ---text that
 ---`p.stdout` is after the end, or a file by its path, which is emptied first.
----@field stdout? "inherit"|"null"|"pipe"|"capture"|string
+---@field stdout? "inherit"|"null"|"pipe"|"capture"|string|file*
 ---The same for its error messages and `p.stderr`.
----@field stderr? "inherit"|"null"|"pipe"|"capture"|string
+---@field stderr? "inherit"|"null"|"pipe"|"capture"|string|file*
+---How long it may run, in seconds, whatever this process does meanwhile: then it gets SIGTERM, and after
+---5 seconds SIGKILL, and has failed with kind "timeout". Time in which it is stopped counts.
+---@field timeout? number
+---What the kernel does not let it exceed, from before its first line on.
+---@field limits? mp.process.limits
 ---The CPUs on which it may run, counted from 0.
 ---@field cpus? integer[]
 ---What is added to its nice value: with a greater one it yields to other processes.
 ---@field nice? integer
+
+---Limits of a process, which it cannot lift. One that cannot be set raises from `start`.
+---@class mp.process.limits
+---New private memory beyond what it inherited: bytes, or a text as "512M" (K, M, G, T). Past it Lua
+---reports "not enough memory".
+---@field memory? integer|string
+---Seconds of CPU time, rounded up; then SIGXCPU, and SIGKILL a second later.
+---@field cpu? number
+---How many descriptors it may have open.
+---@field files? integer
+---How many processes its user may have, all together. It has no effect for root, and raises there.
+---@field processes? integer
+---The size of a core file: bytes, or a text as "512M".
+---@field core? integer|string
+
+---What `result` gives for a command that ended with status 0, and `value` of the error of one that failed.
+---@class mp.process.ended
+---The exit status, or -s for signal s.
+---@field exitcode integer
+---What was captured, if it was.
+---@field stdout? string
+---What was captured, if it was.
+---@field stderr? string
 
 ---A process: one that this process has made, or by `mp.current_process` and `mp.parent_process` itself
 ---and its creator.
@@ -104,7 +136,7 @@ function process:is_alive() end
 ---It raises an error object when the process failed, when the results cannot be sent (kind "unsendable"),
 ---or when the time was up first (kind "pending").
 ---@param timeout? number how long to wait, in seconds
----@return any ... all values that the target returned, none after `os.exit(0)`
+---@return any ... all values that the target returned, none after `os.exit(0)`; of a command a mp.process.ended
 function process:result(timeout) end
 
 ---Asks the process to end, by SIGTERM.

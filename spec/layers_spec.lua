@@ -3,10 +3,10 @@ local helper = require "spec.helper"
 local lfs = require "lfs"
 
 -- Lowest first: each includes and requires what stands before it, and itself.
-local engine = { "sys", "heap", "family", "output", "proc" }
+local engine = { "sys", "heap", "page", "family", "output", "keeper", "setup", "exec", "proc" }
 local modules = {
     "luamp.core", "luamp.options", "luamp.errors", "luamp.culprit", "luamp.cgroup", "luamp.cpu", "luamp.streams",
-    "luamp.process_options", "luamp.life", "luamp.process", "luamp.wait", "luamp",
+    "luamp.process_options", "luamp.command", "luamp.life", "luamp.process", "luamp.wait", "luamp",
 }
 
 -- These are at the bottom together: they know of nothing of ours but the core.
@@ -169,7 +169,7 @@ describe("the engine's headers", function()
         for _, path in ipairs(files("src/engine", "%.h$")) do
             local room = path:match "(%w+)%.h$"
             local functions = promised(helper.read(path))
-            assert.is_true(#functions > 0, path)
+            assert.is_true(#functions > 0 or room == "page", path) -- which promises a layout
             for _, name in ipairs(functions) do
                 assert.equal(1, name:find("mp_" .. room .. "_", 1, true), path .. " promises " .. name)
             end

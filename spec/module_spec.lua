@@ -72,10 +72,6 @@ describe("require \"luamp\"", function()
         local mp = require "luamp"
         helper.fails("mp.on_signal: it is not available in luamp " , function() mp.on_signal("SIGTERM", print) end)
         helper.fails("mp.scope: it is not available in luamp ", function() mp.scope(print) end)
-        for option, value in pairs { command = { "true" }, limits = {}, timeout = 1 } do
-            helper.fails(("mp.process: option '%s' is not available in luamp "):format(option), mp.process,
-                { target = print, [option] = value })
-        end
         for _, method in ipairs { "spawn", "forkserver" } do
             helper.fails(("start method '%s' is not available in luamp "):format(method), mp.process,
                 { target = print, start_method = method })

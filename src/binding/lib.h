@@ -83,6 +83,9 @@ int mp_output_flush_all(lua_State *L);
 */
 void mp_lib_wrap(lua_State *L, const char *name, lua_CFunction f);
 
+/* The script is about to run a program by os.execute or io.popen; raises if that cannot be kept. */
+void mp_lib_runs_program(lua_State *L);
+
 /* The names of enum mp_outcome, for Lua; the list ends with NULL. */
 extern const char *const mp_life_outcomes[];
 

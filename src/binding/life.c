@@ -319,8 +319,21 @@ static int os_exit(lua_State *L) {
     return lua_tocfunction(L, lua_upvalueindex(1))(L);
 }
 
-static void replace_exit(lua_State *L) {
+void mp_lib_runs_program(lua_State *L) {
+    int rc = mp_proc_runs_program();
+    if (rc < 0)
+        luaL_error(L, "cannot run a program: keeper: %s", strerror(-rc));
+}
+
+static int os_execute(lua_State *L) {
+    if (!lua_isnoneornil(L, 1))
+        mp_lib_runs_program(L);
+    return lua_tocfunction(L, lua_upvalueindex(1))(L);
+}
+
+static void replace_os_functions(lua_State *L) {
     if (lua_getglobal(L, LUA_OSLIBNAME) == LUA_TTABLE) {
+        mp_lib_wrap(L, "execute", os_execute);
         lua_getfield(L, -1, "exit");
         lua_pushvalue(L, -1);
         lua_setfield(L, LUA_REGISTRYINDEX, STOCK_EXIT);
@@ -352,7 +365,7 @@ static const luaL_Reg functions[] = {{"leave_outcome", leave_outcome},
                                      {NULL, NULL}};
 
 int mp_life_open(lua_State *L) {
-    replace_exit(L);
+    replace_os_functions(L);
     luaL_newlib(L, functions);
     return 1;
 }

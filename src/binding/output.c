@@ -14,6 +14,7 @@
 ** unless they are its arguments or upvalues of its function.
 */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdio_ext.h>
 #include <string.h>
@@ -219,7 +220,9 @@ static int report(lua_State *L) {
 
 /* --- private files ------------------------------------------------------- */
 
+/* Also tells that this process runs a program, whose end comes with its own. */
 static int io_popen(lua_State *L) {
+    mp_lib_runs_program(L);
     int n = call_stock(L);
     if (to_stream(L, -n) != NULL)
         remember(L, PRIVATE, -n);
@@ -238,6 +241,24 @@ static int open_stream(lua_State *L) {
     s->closef = close_pipe;
     remember(L, PRIVATE, -1);
     return 1;
+}
+
+/*
+** share_stream(file): another descriptor of an open Lua file, for a process to
+** have as a stream, and "pipe" when it is a pipe of a process.
+*/
+static int share_stream(lua_State *L) {
+    FILE *f = open_file(L, 1);
+    if (f == NULL)
+        return mp_lib_result(L, -EBADF, "a closed file");
+    int rc = hand_over(L, 1, f, NULL, 0);
+    int fd = rc < 0 ? -1 : fcntl(fileno(f), F_DUPFD_CLOEXEC, 10);
+    if (fd < 0)
+        return mp_lib_result(L, rc < 0 ? rc : -errno, "a file");
+    lua_pushinteger(L, fd);
+    lua_pushnil(L);
+    lua_pushstring(L, is_pipe(L, 1) ? "pipe" : NULL);
+    return 3;
 }
 
 /*
@@ -302,6 +323,7 @@ static void make_weak_table(lua_State *L, const char *name) {
 
 static const luaL_Reg functions[] = {{"report", report},
                                      {"open_stream", open_stream},
+                                     {"share_stream", share_stream},
                                      {"close_private", close_private},
                                      {"has_private", has_private},
                                      {NULL, NULL}};

@@ -62,15 +62,37 @@ static const cpu_set_t *read_cpus(lua_State *L, int spec, cpu_set_t *set) {
     return set;
 }
 
+static int64_t optional_limit(lua_State *L, int spec, const char *name) {
+    int64_t value = lua_getfield(L, spec, name) == LUA_TNIL ? -1 : lua_tointeger(L, -1);
+    lua_pop(L, 1);
+    return value;
+}
+
+static mp_time optional_seconds(lua_State *L, int spec, const char *name) {
+    lua_Number seconds = lua_getfield(L, spec, name) == LUA_TNIL ? 0 : lua_tonumber(L, -1);
+    lua_pop(L, 1);
+    return seconds < 1e9 ? (mp_time)(seconds * 1e9) : 0;
+}
+
+static mp_setup read_setup(lua_State *L, int spec, cpu_set_t *cpus) {
+    return (mp_setup){.cwd = optional_int(L, spec, "cwd", -1),
+                      .nice = optional_int(L, spec, "nice", 0),
+                      .cpus = read_cpus(L, spec, cpus),
+                      .streams = {optional_int(L, spec, "stdin", -1),
+                                  optional_int(L, spec, "stdout", -1),
+                                  optional_int(L, spec, "stderr", -1)},
+                      .limits = {.memory = optional_limit(L, spec, "memory"),
+                                 .cpu = optional_limit(L, spec, "cpu"),
+                                 .files = optional_limit(L, spec, "files"),
+                                 .processes = optional_limit(L, spec, "processes"),
+                                 .core = optional_limit(L, spec, "core")}};
+}
+
 static mp_proc_spec read_spec(lua_State *L, int spec, cpu_set_t *cpus) {
     return (mp_proc_spec){.detached = optional_int(L, spec, "detached", 0),
                           .daemon = optional_int(L, spec, "daemon", 0),
-                          .cwd = optional_int(L, spec, "cwd", -1),
-                          .nice = optional_int(L, spec, "nice", 0),
-                          .cpus = read_cpus(L, spec, cpus),
-                          .streams = {optional_int(L, spec, "stdin", -1),
-                                      optional_int(L, spec, "stdout", -1),
-                                      optional_int(L, spec, "stderr", -1)}};
+                          .timeout = optional_seconds(L, spec, "timeout"),
+                          .setup = read_setup(L, spec, cpus)};
 }
 
 /*
@@ -98,6 +120,42 @@ static int process_fork(lua_State *L) {
     const char *step;
     h->owner = mp_proc_self();
     int rc = mp_proc_fork(&spec, mp_life, &b, &h->p, &step);
+    return mp_lib_result(L, rc, rc < 0 ? step : NULL);
+}
+
+/* --- exec ---------------------------------------------------------------- */
+
+/* The strings of a list as C's, with NULL at the end; they live as long as the list. */
+static char **read_strings(lua_State *L, int list, size_t before) {
+    size_t n = lua_rawlen(L, list);
+    char **strings = lua_newuserdatauv(L, (before + n + 1) * sizeof *strings, 0);
+    for (size_t i = 0; i < n; i++) {
+        lua_rawgeti(L, list, (lua_Integer)i + 1);
+        strings[before + i] = (char *)lua_tostring(L, -1);
+        lua_pop(L, 1);
+    }
+    strings[before + n] = NULL;
+    return strings;
+}
+
+/*
+** exec(handle, spec, paths, argv, env): starts a program and opens the handle
+** onto it; `env` is a list of "NAME=value". Returns true, or nil, message,
+** error name.
+*/
+static int process_exec(lua_State *L) {
+    handle *h = luaL_checkudata(L, 1, HANDLE);
+    cpu_set_t cpus;
+    mp_proc_spec spec = read_spec(L, 2, &cpus);
+    for (int i = 3; i <= 5; i++)
+        luaL_checktype(L, i, LUA_TTABLE);
+    mp_program program = {.paths = read_strings(L, 3, 0),
+                          .argv = read_strings(L, 4, 0),
+                          .env = read_strings(L, 5, 1)};
+    mp_output_flush_all(L);
+    const char *step;
+    h->owner = mp_proc_self();
+    int rc = mp_proc_exec(&spec, &program, &h->p, &step);
     return mp_lib_result(L, rc, rc < 0 ? step : NULL);
 }
 
@@ -149,6 +207,18 @@ static int exitcode(lua_State *L) {
     lua_pushinteger(L, mp_proc_exitcode(check_handle(L)->p, &stolen));
     lua_pushboolean(L, stolen);
     return 2;
+}
+
+/* overran(handle): after the end: whether it was told to end because of its time limit. */
+static int overran(lua_State *L) {
+    lua_pushboolean(L, mp_proc_overran(check_handle(L)->p));
+    return 1;
+}
+
+/* cpu_time(handle): after the end: seconds. */
+static int cpu_time(lua_State *L) {
+    lua_pushnumber(L, (lua_Number)mp_proc_cpu_time(check_handle(L)->p) / 1e9);
+    return 1;
 }
 
 /* signal(handle, number): true when it was sent, false when the child has ended. */
@@ -241,6 +311,7 @@ static const luaL_Reg functions[] = {
     {"handle", new_handle},         {"fork", process_fork}, {"await", await},
     {"is_held", is_held},           {"pid", handle_pid},    {"pidfd", handle_pidfd},
     {"pollfd", handle_pollfd},      {"exitcode", exitcode}, {"signal", send_signal},
+    {"exec", process_exec},         {"overran", overran},   {"cpu_time", cpu_time},
     {"close_handle", handle_close}, {"outcome", outcome},   {NULL, NULL}};
 
 int mp_process_open(lua_State *L) {

@@ -104,6 +104,23 @@ static int random_integers(lua_State *L) {
     return 2;
 }
 
+/* environment(): the list of "NAME=value". */
+static int environment(lua_State *L) {
+    lua_Integer n = 0;
+    lua_newtable(L);
+    for (char **entry = environ; entry != NULL && *entry != NULL; entry++) {
+        lua_pushstring(L, *entry);
+        lua_rawseti(L, -2, ++n);
+    }
+    return 1;
+}
+
+/* is_root(): whether the kernel holds the limit of processes to be none of this user's. */
+static int is_root(lua_State *L) {
+    lua_pushboolean(L, getuid() == 0);
+    return 1;
+}
+
 /* set_env(name, value or nil) */
 static int set_env(lua_State *L) {
     const char *name = luaL_checkstring(L, 1);
@@ -218,6 +235,8 @@ static const luaL_Reg functions[] = {{"deadline", deadline},
                                      {"affinity_count", affinity_count},
                                      {"random_integers", random_integers},
                                      {"set_env", set_env},
+                                     {"environment", environment},
+                                     {"is_root", is_root},
                                      {"signal_number", signal_number},
                                      {"signal_name", signal_name},
                                      {"open", open_descriptor},

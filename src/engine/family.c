@@ -10,65 +10,20 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
-#define N_MEMBERS 32768u
-#define N_STREAMS 64
-#define RECORD 512      /* bytes of a record: none lies across two pages */
-#define INLINE_ROOM 416 /* bytes of an outcome that need no file: what a record has left */
-#define PAGE 4096u
-
-enum state { FREE = 0, BORN, ALIVE, DEAD };
-
-typedef struct extent {
-    int64_t start;
-    int64_t len; /* 0: none */
-} extent;
-
-typedef struct member_shared {
-    pthread_mutex_t life;
-    _Atomic uint32_t state;
-    _Atomic uint32_t outcome; /* (A) release: the bytes before it are whole */
-    _Atomic int32_t status;   /* -1 until the process leaves in order */
-    int32_t pid;
-    uint32_t creator;
-    uint32_t serial; /* tells the processes apart that had this record in turn */
-    uint32_t next_free;
-    _Atomic uint32_t n_started; /* whether it may have left children behind */
-    extent extent;
-    uint64_t len;
-    char inline_bytes[INLINE_ROOM];
-} member_shared;
-
-typedef struct stream_shared {
-    uint64_t dev, ino;
-    uint32_t holder; /* MP_NOBODY: a free place */
-    uint32_t holder_serial;
-    _Atomic uint32_t turn; /* moves on when the holder has finished */
-} stream_shared;
-
-typedef struct family_shared {
-    pthread_mutex_t guard; /* free list, high water, extents */
-    uint32_t free;         /* head of the list of FREE records below high */
-    uint32_t high;         /* records from here on were never used */
-    uint32_t n_members;    /* records that are not FREE */
-    uint32_t n_extents;
-    int64_t extents_end; /* where the next extent begins */
-    pthread_mutex_t streams_guard;
-    stream_shared streams[N_STREAMS];
-    _Alignas(PAGE) member_shared members[N_MEMBERS];
-} family_shared;
+#include "engine/page.h"
 
 _Static_assert(sizeof(member_shared) == RECORD, "eight records to a page");
 _Static_assert(ATOMIC_INT_LOCK_FREE == 2, "shared atomics need no lock");
 
-static family_shared *family;
-static uint32_t self = MP_NOBODY;
+family_shared *mp_page;
+uint32_t mp_page_self = MP_NOBODY;
 static int outcomes_fd = -1;
 
 /* --- robust locks -------------------------------------------------------- */
@@ -85,35 +40,35 @@ static void robust_init(pthread_mutex_t *mutex) {
 
 /* Rebuilds what a holder that died may have left half done: I1, extents. */
 static void repair(void) {
-    family->free = MP_NOBODY;
-    family->n_extents = 0;
-    family->n_members = family->high;
-    for (uint32_t i = family->high; i-- > 0;) {
-        member_shared *m = &family->members[i];
+    mp_page->free = MP_NOBODY;
+    mp_page->n_extents = 0;
+    mp_page->n_members = mp_page->high;
+    for (uint32_t i = mp_page->high; i-- > 0;) {
+        member_shared *m = &mp_page->members[i];
         if (atomic_load_explicit(&m->state, memory_order_relaxed) == FREE) {
-            m->next_free = family->free;
-            family->free = i;
-            family->n_members--;
+            m->next_free = mp_page->free;
+            mp_page->free = i;
+            mp_page->n_members--;
         } else if (m->extent.len > 0) {
-            family->n_extents++;
-            if (m->extent.start + m->extent.len > family->extents_end)
-                family->extents_end = m->extent.start + m->extent.len;
+            mp_page->n_extents++;
+            if (m->extent.start + m->extent.len > mp_page->extents_end)
+                mp_page->extents_end = m->extent.start + m->extent.len;
         }
     }
 }
 
 static void guard_lock(void) {
-    int rc = pthread_mutex_lock(&family->guard);
+    int rc = pthread_mutex_lock(&mp_page->guard);
     if (rc == EOWNERDEAD) {
         repair();
-        pthread_mutex_consistent(&family->guard);
+        pthread_mutex_consistent(&mp_page->guard);
     } else if (rc != 0) {
         mp_panic("the family's guard cannot be locked");
     }
 }
 
 static void guard_unlock(void) {
-    pthread_mutex_unlock(&family->guard);
+    pthread_mutex_unlock(&mp_page->guard);
 }
 
 /* --- records ------------------------------------------------------------- */
@@ -121,7 +76,7 @@ static void guard_unlock(void) {
 static member_shared *member(uint32_t index) {
     if (index >= N_MEMBERS)
         mp_panic("no such record in the family");
-    return &family->members[index];
+    return &mp_page->members[index];
 }
 
 /*
@@ -130,33 +85,36 @@ static member_shared *member(uint32_t index) {
 ** used again, and the newborn waits for that. In guard.
 */
 static uint32_t take_free(void) {
-    uint32_t index = family->free;
+    uint32_t index = mp_page->free;
     if (index != MP_NOBODY) {
-        family->free = family->members[index].next_free;
-    } else if (family->high < N_MEMBERS) {
-        robust_init(&family->members[family->high].life);
-        index = family->high++;
+        mp_page->free = mp_page->members[index].next_free;
+    } else if (mp_page->high < N_MEMBERS) {
+        robust_init(&mp_page->members[mp_page->high].life);
+        index = mp_page->high++;
     }
     return index;
 }
 
 /* Fills a taken record in for a process to be born. In guard. */
-static void prepare(uint32_t index, uint32_t creator) {
-    member_shared *m = &family->members[index];
+static void prepare(uint32_t index, uint32_t creator, int detached) {
+    member_shared *m = &mp_page->members[index];
     m->pid = 0;
     m->creator = creator;
+    m->detached = detached != 0;
+    m->overran = 0;
     m->serial++;
     m->extent.len = 0;
     m->len = 0;
+    atomic_store_explicit(&m->deadline, 0, memory_order_relaxed);
     atomic_store_explicit(&m->n_started, 0, memory_order_relaxed);
     atomic_store_explicit(&m->status, -1, memory_order_relaxed);
     atomic_store_explicit(&m->outcome, MP_OUTCOME_NONE, memory_order_relaxed);
     atomic_store_explicit(&m->state, BORN, memory_order_release);
-    family->n_members++;
+    mp_page->n_members++;
 }
 
 int mp_family_open(void) {
-    if (family != NULL)
+    if (mp_page != NULL)
         return 0;
     int fd = mp_sys_high_fd(memfd_create("luamp-outcomes", MFD_CLOEXEC | MFD_ALLOW_SEALING));
     if (fd < 0)
@@ -170,19 +128,21 @@ int mp_family_open(void) {
     }
     fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_SEAL);
     outcomes_fd = fd;
-    family = page;
+    mp_page = page;
     robust_init(&page->guard);
     robust_init(&page->streams_guard);
     page->free = MP_NOBODY;
     for (int i = 0; i < N_STREAMS; i++)
         page->streams[i].holder = MP_NOBODY;
-    prepare(take_free(), MP_NOBODY);
+    mp_sys_random(&page->id, sizeof page->id);
+    robust_init(&page->keeper);
+    prepare(take_free(), MP_NOBODY, 0);
     mp_family_enter(0);
     return 0;
 }
 
 unsigned mp_family_members(void) {
-    return self == MP_NOBODY ? 0 : family->n_members;
+    return mp_page_self == MP_NOBODY ? 0 : mp_page->n_members;
 }
 
 int mp_family_alone(void) {
@@ -190,8 +150,8 @@ int mp_family_alone(void) {
 }
 
 void mp_family_forget(void) {
-    family = NULL; /* the mapping stays: whoever reads it now must not fault */
-    self = MP_NOBODY;
+    mp_page = NULL; /* the mapping stays: whoever reads it now must not fault */
+    mp_page_self = MP_NOBODY;
     outcomes_fd = -1;
 }
 
@@ -202,14 +162,14 @@ void mp_family_forget(void) {
 */
 static int inherit(uint32_t creator) {
     int n = 0;
-    for (uint32_t i = 0; i < family->high; i++) {
+    for (uint32_t i = 0; i < mp_page->high; i++) {
         guard_lock();
-        member_shared *m = &family->members[i];
-        int is_its = i != self && m->creator == creator &&
-                     atomic_load_explicit(&m->state, memory_order_acquire) != FREE;
-        int is_dead = is_its && !mp_family_alive(i);
+        member_shared *m = &mp_page->members[i];
+        uint32_t state = atomic_load_explicit(&m->state, memory_order_acquire);
+        int is_its = i != mp_page_self && m->creator == creator && state != FREE;
+        int is_dead = is_its && (state == PROGRAM || !mp_family_alive(i));
         if (is_its)
-            m->creator = is_dead ? self : MP_NOBODY;
+            m->creator = is_dead ? mp_page_self : MP_NOBODY;
         guard_unlock();
         if (is_dead) {
             mp_family_free(i);
@@ -219,13 +179,13 @@ static int inherit(uint32_t creator) {
     return n;
 }
 
-static uint32_t try_birth(void) {
+static uint32_t try_birth(int detached) {
     guard_lock();
     mp_fault("family.birth.B1");
     uint32_t index = take_free();
     mp_fault("family.birth.B2");
     if (index != MP_NOBODY) {
-        prepare(index, self);
+        prepare(index, mp_page_self, detached);
         mp_fault("family.birth.B3");
     }
     guard_unlock();
@@ -233,17 +193,17 @@ static uint32_t try_birth(void) {
     return index;
 }
 
-int mp_family_birth(uint32_t *child) {
-    atomic_store_explicit(&member(self)->n_started, 1, memory_order_relaxed);
-    *child = try_birth();
+int mp_family_birth(uint32_t *child, int detached) {
+    atomic_store_explicit(&member(mp_page_self)->n_started, 1, memory_order_relaxed);
+    *child = try_birth(detached);
     if (*child == MP_NOBODY && inherit(MP_NOBODY) > 0)
-        *child = try_birth();
+        *child = try_birth(detached);
     return *child != MP_NOBODY ? 0 : -EAGAIN;
 }
 
 void mp_family_enter(uint32_t index) {
     member_shared *m = member(index);
-    self = index;
+    mp_page_self = index;
     m->pid = (int32_t)getpid();
     if (pthread_mutex_lock(&m->life) == EOWNERDEAD) /* a curious sibling died while looking */
         pthread_mutex_consistent(&m->life);
@@ -257,10 +217,11 @@ int mp_family_alive(uint32_t index) {
     uint32_t state = atomic_load_explicit(&m->state, memory_order_acquire);
     if (state == FREE || state == DEAD)
         return 0;
-    if (index == self)
+    if (index == mp_page_self || state == PROGRAM)
         return 1;
     if (state == BORN) /* its life word is not locked yet: it is as alive as its creator */
-        return m->creator == self || (m->creator != MP_NOBODY && mp_family_alive(m->creator));
+        return m->creator == mp_page_self ||
+               (m->creator != MP_NOBODY && mp_family_alive(m->creator));
     int rc = pthread_mutex_trylock(&m->life);
     if (rc == EBUSY)
         return 1;
@@ -273,14 +234,35 @@ int mp_family_alive(uint32_t index) {
     return rc != EOWNERDEAD && atomic_load_explicit(&m->state, memory_order_acquire) == ALIVE;
 }
 
+void mp_family_program(uint32_t child, pid_t pid) {
+    member_shared *m = member(child);
+    m->pid = pid;
+    /* (B) with the keeper's load: who sees a program sees its pid. */
+    atomic_store_explicit(&m->state, PROGRAM, memory_order_release);
+}
+
+void mp_family_ended(uint32_t child) {
+    member_shared *m = member(child);
+    atomic_store_explicit(&m->state, DEAD, memory_order_release);
+    atomic_fetch_add_explicit(&mp_page->n_ended, 1, memory_order_release);
+}
+
+void mp_family_limit(uint32_t child, mp_time deadline) {
+    atomic_store_explicit(&member(child)->deadline, deadline, memory_order_release);
+}
+
+int mp_family_overran(uint32_t child) {
+    return member(child)->overran == member(child)->serial;
+}
+
 uint32_t mp_family_creator(void) {
-    return self == MP_NOBODY ? MP_NOBODY : member(self)->creator;
+    return mp_page_self == MP_NOBODY ? MP_NOBODY : member(mp_page_self)->creator;
 }
 
 void mp_family_leave(int status) {
-    if (self == MP_NOBODY)
+    if (mp_page_self == MP_NOBODY)
         return;
-    atomic_store_explicit(&member(self)->status, status & 0xff, memory_order_release);
+    atomic_store_explicit(&member(mp_page_self)->status, status & 0xff, memory_order_release);
     mp_fault("family.leave.L1");
 }
 
@@ -289,17 +271,42 @@ int mp_family_status(uint32_t child) {
     return status >= 0 ? status : -ESRCH;
 }
 
+/* --- tags ---------------------------------------------------------------- */
+
+/* The records from the one whose death ends the child, down to the child. */
+static int lineage(uint32_t child, uint32_t path[static MP_TAG_DEPTH]) {
+    int n = 0;
+    for (uint32_t i = child; i != MP_NOBODY && n < MP_TAG_DEPTH; i = member(i)->creator) {
+        path[n++] = i;
+        if (member(i)->detached)
+            break;
+    }
+    return n;
+}
+
+int mp_family_tag_name(char name[static MP_TAG_SIZE]) {
+    return snprintf(name, MP_TAG_SIZE, MP_TAG_PREFIX "%016llx=", (unsigned long long)mp_page->id);
+}
+
+void mp_family_tag(uint32_t child, char tag[static MP_TAG_SIZE]) {
+    uint32_t path[MP_TAG_DEPTH];
+    int len = mp_family_tag_name(tag);
+    for (int i = lineage(child, path); i-- > 0;)
+        len += snprintf(tag + len, MP_TAG_SIZE - (size_t)len, "%x.%x/", path[i],
+                        member(path[i])->serial);
+}
+
 /* --- outcomes ------------------------------------------------------------ */
 
 /* Extents lie one after the other in the file, and begin anew when none is left. */
 static void extent_take(member_shared *m, size_t len) {
     guard_lock();
-    if (family->n_extents == 0)
-        family->extents_end = 0;
-    m->extent.start = family->extents_end;
+    if (mp_page->n_extents == 0)
+        mp_page->extents_end = 0;
+    m->extent.start = mp_page->extents_end;
     m->extent.len = (int64_t)((len + PAGE - 1) / PAGE * PAGE);
-    family->extents_end += m->extent.len;
-    family->n_extents++;
+    mp_page->extents_end += m->extent.len;
+    mp_page->n_extents++;
     guard_unlock();
 }
 
@@ -311,7 +318,7 @@ static void extent_drop(member_shared *m) {
     mp_fault("family.free.F1");
     guard_lock();
     m->extent.len = 0;
-    family->n_extents--;
+    mp_page->n_extents--;
     guard_unlock();
 }
 
@@ -351,9 +358,9 @@ static void copy_inline(char *to, const struct iovec *pieces, int n) {
 }
 
 int mp_family_put(enum mp_outcome kind, const struct iovec *pieces, int n, size_t len) {
-    if (self == MP_NOBODY)
+    if (mp_page_self == MP_NOBODY)
         return 0; /* a foreign fork's copy of a child: nobody waits for its outcome */
-    member_shared *m = member(self);
+    member_shared *m = member(mp_page_self);
     atomic_store_explicit(&m->outcome, MP_OUTCOME_NONE, memory_order_release);
     extent_drop(m);
     if (len <= INLINE_ROOM) {
@@ -407,23 +414,25 @@ void mp_family_drop_outcome(uint32_t child) {
 
 void mp_family_free(uint32_t child) {
     member_shared *m = member(child);
-    if (atomic_load_explicit(&m->n_started, memory_order_relaxed) != 0)
+    if (atomic_load_explicit(&m->n_started, memory_order_relaxed) != 0) {
         inherit(child);
+        atomic_fetch_add_explicit(&mp_page->n_ended, 1, memory_order_release);
+    }
     extent_drop(m);
     guard_lock();
     atomic_store_explicit(&m->state, FREE, memory_order_release);
     mp_fault("family.free.F2");
-    m->next_free = family->free;
-    family->free = child;
-    family->n_members--;
+    m->next_free = mp_page->free;
+    mp_page->free = child;
+    mp_page->n_members--;
     guard_unlock();
 }
 
 /* --- turns at output streams --------------------------------------------- */
 
 static void streams_guard_lock(void) {
-    if (pthread_mutex_lock(&family->streams_guard) == EOWNERDEAD)
-        pthread_mutex_consistent(&family->streams_guard); /* each place is whole by itself */
+    if (pthread_mutex_lock(&mp_page->streams_guard) == EOWNERDEAD)
+        pthread_mutex_consistent(&mp_page->streams_guard); /* each place is whole by itself */
 }
 
 /* Whether nobody living writes there. In guard. */
@@ -436,7 +445,7 @@ static int is_free(const stream_shared *s) {
 static int find_place(const struct stat *stream) {
     int place = -1;
     for (int i = 0; i < N_STREAMS; i++) {
-        stream_shared *s = &family->streams[i];
+        stream_shared *s = &mp_page->streams[i];
         if (s->holder != MP_NOBODY && s->dev == stream->st_dev && s->ino == stream->st_ino)
             return i;
         if (place < 0 && is_free(s))
@@ -446,21 +455,21 @@ static int find_place(const struct stat *stream) {
 }
 
 int mp_family_stream_lock(const struct stat *stream) {
-    if (self == MP_NOBODY)
+    if (mp_page_self == MP_NOBODY)
         return -1;
     for (;;) {
         streams_guard_lock();
         int place = find_place(stream);
-        stream_shared *s = place < 0 ? NULL : &family->streams[place];
+        stream_shared *s = place < 0 ? NULL : &mp_page->streams[place];
         int taken = s != NULL && is_free(s);
         uint32_t turn = s == NULL ? 0 : atomic_load_explicit(&s->turn, memory_order_relaxed);
         if (taken) {
             s->dev = stream->st_dev;
             s->ino = stream->st_ino;
-            s->holder = self;
-            s->holder_serial = member(self)->serial;
+            s->holder = mp_page_self;
+            s->holder_serial = member(mp_page_self)->serial;
         }
-        pthread_mutex_unlock(&family->streams_guard);
+        pthread_mutex_unlock(&mp_page->streams_guard);
         if (taken || s == NULL)
             return place;
         if (mp_sys_interrupt_pending() != 0)
@@ -472,10 +481,10 @@ int mp_family_stream_lock(const struct stat *stream) {
 void mp_family_stream_unlock(int ticket) {
     if (ticket < 0)
         return;
-    stream_shared *s = &family->streams[ticket];
+    stream_shared *s = &mp_page->streams[ticket];
     streams_guard_lock();
     s->holder = MP_NOBODY;
     atomic_fetch_add_explicit(&s->turn, 1, memory_order_release);
-    pthread_mutex_unlock(&family->streams_guard);
+    pthread_mutex_unlock(&mp_page->streams_guard);
     mp_sys_futex_wake(&s->turn, 1);
 }

@@ -83,13 +83,40 @@ int mp_family_alone(void);
 void mp_family_forget(void);
 
 /* Parent, before the fork: takes a record for a child. -EAGAIN: all are in use. */
-int mp_family_birth(uint32_t *child);
+int mp_family_birth(uint32_t *child, int detached);
 
 /* Child, first thing: the record is its own from now on. */
 void mp_family_enter(uint32_t self);
 
 /* Whether the record's process is alive or being born. Never waits. */
 int mp_family_alive(uint32_t member);
+
+/*
+** Creator: the child is a program, running as `pid`. It has no life word: its
+** creator says when it has ended, before it reaps it, so that the pid of a
+** record that says PROGRAM is never a stranger's.
+*/
+void mp_family_program(uint32_t child, pid_t pid);
+void mp_family_ended(uint32_t child);
+
+/*
+** Creator: when the keeper is to end the child (SIGTERM, and after a grace
+** SIGKILL), and whether it did.
+*/
+void mp_family_limit(uint32_t child, mp_time deadline);
+int mp_family_overran(uint32_t child);
+
+/*
+** The tag of what a child runs by exec: an environment entry that names the
+** family and, from the outermost on, each process whose end is to end it.
+** It stays findable whatever becomes of its parents; see keeper.h.
+*/
+#define MP_TAG_PREFIX "LUAMP_FAMILY_"
+#define MP_TAG_DEPTH 250
+#define MP_TAG_SIZE 4096
+void mp_family_tag(uint32_t child, char tag[static MP_TAG_SIZE]);
+/* What the tag of each program of the family begins with: "LUAMP_FAMILY_<id>="; its length. */
+int mp_family_tag_name(char name[static MP_TAG_SIZE]);
 
 /* Who started the calling process: a record, or MP_NOBODY for a main process. */
 uint32_t mp_family_creator(void);

@@ -7,6 +7,7 @@
 */
 #include "engine/proc.h"
 
+#include <alloca.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -16,12 +17,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "engine/exec.h"
 #include "engine/family.h"
 #include "engine/heap.h"
+#include "engine/keeper.h"
 #include "engine/output.h"
 
 #define GRACE_AT_END (5 * MP_SECOND) /* of daemons, as for stop() */
@@ -37,6 +41,8 @@ struct mp_proc {
     int stolen;
     int detached;
     int daemon;
+    int is_program;
+    mp_time cpu_time; /* that it has used, with its own children's; after the end */
 };
 
 static mp_proc *children;
@@ -81,6 +87,7 @@ static mp_proc *proc_new(void) {
     if (p == NULL)
         return calloc(1, sizeof *p);
     spare = p->next;
+    p->is_program = 0;
     return p;
 }
 
@@ -153,6 +160,20 @@ static void guard_exit(void) {
     on_exit(at_exit, (void *)(intptr_t)self_pid);
 }
 
+/* Its forks are ours, and tell nobody. */
+static int open_keeper(void) {
+    forking = 1;
+    int rc = mp_keeper_open();
+    forking = 0;
+    return rc;
+}
+
+/* Other code of a child's forks: it may be about to run a program. */
+static void before_any_fork(void) {
+    if (is_child && !forking)
+        open_keeper();
+}
+
 static void after_any_fork(void) {
     if (forking)
         return;
@@ -167,7 +188,7 @@ void mp_proc_open(void) {
         return;
     self_pid = getpid();
     mp_sys_fill_std();
-    pthread_atfork(NULL, NULL, after_any_fork);
+    pthread_atfork(before_any_fork, NULL, after_any_fork);
     guard_exit();
 }
 
@@ -176,37 +197,6 @@ void mp_proc_interrupted(int signo) {
 }
 
 /* --- birth --------------------------------------------------------------- */
-
-/* Runs in the child; says in *step what could not be done. */
-static int set_up(const mp_proc_spec *spec, const char **step) {
-    *step = "cwd";
-    if (spec->cwd >= 0 && fchdir(spec->cwd) != 0)
-        return -errno;
-    *step = "cpus";
-    if (spec->cpus != NULL && sched_setaffinity(0, sizeof *spec->cpus, spec->cpus) != 0)
-        return -errno;
-    *step = "nice";
-    errno = 0;
-    if (spec->nice != 0 && nice(spec->nice) == -1 && errno != 0)
-        return -errno;
-    static const char *const names[] = {"stdin", "stdout", "stderr"};
-    for (int i = 0; i < 3; i++) {
-        *step = names[i];
-        if (spec->streams[i] >= 0 && dup2(spec->streams[i], i) < 0)
-            return -errno;
-    }
-    return 0;
-}
-
-static int needs_set_up(const mp_proc_spec *spec) {
-    return spec->cwd >= 0 || spec->cpus != NULL || spec->nice != 0 || spec->streams[0] >= 0 ||
-           spec->streams[1] >= 0 || spec->streams[2] >= 0;
-}
-
-typedef struct verdict {
-    int rc;
-    char step[12];
-} verdict;
 
 /* What a birth holds until it has succeeded or failed. */
 typedef struct birth {
@@ -227,7 +217,7 @@ static void close_report(int *end) {
 ** what it has read ahead belongs to a stdin that the child may not have.
 */
 static void drop_buffers(const mp_proc_spec *spec) {
-    if (spec->streams[0] >= 0)
+    if (spec->setup.streams[0] >= 0)
         __fpurge(stdin);
     if (__fpending(stdout) > 0)
         __fpurge(stdout);
@@ -237,13 +227,33 @@ static void drop_buffers(const mp_proc_spec *spec) {
 
 /* Tells the creator whether the options could be applied; leaves if not. */
 static void report_set_up(birth *b) {
-    const char *step;
-    verdict v = {.rc = set_up(b->spec, &step)};
-    strncpy(v.step, step, sizeof v.step - 1);
-    if (write(b->report[1], &v, sizeof v) < 0 || v.rc != 0)
+    if (mp_setup_report(&b->spec->setup, b->report[1]) != 0)
         _exit(EXIT_FAILURE);
     close_report(&b->report[0]);
     close_report(&b->report[1]);
+}
+
+/* A child's end comes with its creator's, or has nothing to do with it. */
+static void tie(const mp_proc_spec *spec, pid_t creator) {
+    if (spec->detached)
+        setsid();
+    else if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != creator)
+        _exit(EXIT_FAILURE); /* the creator is gone already */
+}
+
+/*
+** What this process runs from now on carries its tag. The environment is not
+** changed in place, nor by setenv, which would copy it on the heap: the list
+** with one entry more lies on a stack that is not left.
+*/
+_Noreturn static void live(birth *b, int (*body)(void *), void *arg) {
+    char tag[MP_TAG_SIZE];
+    mp_family_tag(b->member, tag);
+    char **list = alloca(mp_exec_env_size(environ) + sizeof *list);
+    list[0] = tag;
+    mp_exec_copy_env(list + 1, environ, tag);
+    environ = list;
+    mp_proc_leave(body(arg), 0);
 }
 
 _Noreturn static void child(birth *b, int (*body)(void *), void *arg) {
@@ -252,10 +262,7 @@ _Noreturn static void child(birth *b, int (*body)(void *), void *arg) {
     is_child = 1;
     forget_children();
     mp_heap_fork();
-    if (b->spec->detached)
-        setsid();
-    else if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != creator)
-        _exit(EXIT_FAILURE); /* the creator is gone already */
+    tie(b->spec, creator);
     mp_family_enter(b->member);
     drop_buffers(b->spec);
     if (b->report[1] >= 0)
@@ -265,7 +272,7 @@ _Noreturn static void child(birth *b, int (*body)(void *), void *arg) {
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    mp_proc_leave(body(arg), 0);
+    live(b, body, arg);
 }
 
 /* Makes sure of a descriptor before there is a child that would need it. */
@@ -279,17 +286,6 @@ static int ensure_fd(void) {
         if (errno != EMFILE || mp_sys_raise_file_limit() != 0)
             return -errno;
     }
-}
-
-/* Waits for the child's word about its options. */
-static int read_verdict(int fd, const char **step) {
-    static verdict v;
-    ssize_t n;
-    do
-        n = read(fd, &v, sizeof v);
-    while (n < 0 && errno == EINTR);
-    *step = n == sizeof v && v.rc != 0 ? v.step : "fork";
-    return n == sizeof v ? v.rc : 0; /* killed before it could say: join tells that */
 }
 
 static pid_t fork_child(birth *b, int (*body)(void *), void *arg) {
@@ -307,7 +303,8 @@ static pid_t fork_child(birth *b, int (*body)(void *), void *arg) {
 }
 
 static void adopt(pid_t pid, uint32_t member, const mp_proc_spec *spec, mp_proc *p) {
-    *p = (mp_proc){.pid = pid,
+    *p = (mp_proc){.is_program = p->is_program,
+                   .pid = pid,
                    .pidfd = (int)syscall(SYS_pidfd_open, pid, 0),
                    .member = member,
                    .detached = spec->detached,
@@ -331,18 +328,42 @@ static void undo(mp_proc *p) {
 
 static void settle(mp_proc *p, const siginfo_t *info);
 
+/* A time limit is the keeper's to enforce; under other limits none could be made. */
+static int needs_keeper(const mp_proc_spec *spec) {
+    const mp_limits *l = &spec->setup.limits;
+    return spec->timeout > 0 || l->memory >= 0 || l->cpu >= 0 || l->files >= 0 || l->processes >= 0;
+}
+
+/* What any birth needs. */
 static int birth_open(birth *b) {
     b->proc = proc_new();
     if (b->proc == NULL)
         return -ENOMEM;
     int rc = mp_family_open();
-    if (rc == 0 && needs_set_up(b->spec))
-        rc = pipe2(b->report, O_CLOEXEC) == 0 ? 0 : -errno;
-    if (rc == 0 && b->report[1] >= 0) /* a dup2 onto a stream must not hit it */
-        rc = b->report[1] = mp_sys_high_fd(b->report[1]);
-    if (rc >= 0)
+    if (rc == 0)
         rc = ensure_fd();
-    return rc < 0 ? rc : mp_family_birth(&b->member);
+    if (rc == 0)
+        rc = mp_family_birth(&b->member, b->spec->detached);
+    if (rc == 0 && b->spec->timeout > 0)
+        mp_family_limit(b->member, mp_sys_now() + b->spec->timeout);
+    return rc;
+}
+
+/* A forked child tells about its options by a pipe. */
+static int birth_open_report(birth *b) {
+    if (mp_setup_is_empty(&b->spec->setup))
+        return 0;
+    if (pipe2(b->report, O_CLOEXEC) != 0)
+        return -errno;
+    b->report[1] = mp_sys_high_fd(b->report[1]); /* a dup2 onto a stream must not hit it */
+    return b->report[1] < 0 ? b->report[1] : 0;
+}
+
+static int keep_watch(const char **step) {
+    *step = "keeper";
+    int rc = open_keeper();
+    *step = "fork";
+    return rc;
 }
 
 static void birth_fail(birth *b) {
@@ -357,6 +378,8 @@ static void birth_fail(birth *b) {
 /* After the fork: holds the child by a pidfd and hears its word. */
 static int birth_finish(birth *b, pid_t pid, const char **step) {
     adopt(pid, b->member, b->spec, b->proc);
+    if (b->spec->timeout > 0 && b->spec->timeout <= 2 * MP_LOOK)
+        mp_keeper_ring(); /* it might look too late */
     close_report(&b->report[1]);
     int rc = b->proc->pidfd < 0 ? b->proc->pidfd : 0;
     if (rc == -ESRCH) { /* SIGCHLD is ignored: it has ended, and is gone already */
@@ -364,7 +387,7 @@ static int birth_finish(birth *b, pid_t pid, const char **step) {
         rc = 0;
     }
     if (rc == 0 && b->report[0] >= 0)
-        rc = read_verdict(b->report[0], step);
+        rc = mp_setup_hear(b->report[0], step);
     close_report(&b->report[0]);
     if (rc < 0)
         undo(b->proc);
@@ -374,8 +397,12 @@ static int birth_finish(birth *b, pid_t pid, const char **step) {
 int mp_proc_fork(const mp_proc_spec *spec, int (*body)(void *), void *arg, mp_proc **child_out,
                  const char **step) {
     birth b = {.spec = spec, .member = MP_NOBODY, .report = {-1, -1}};
-    *step = "fork";
-    int rc = birth_open(&b);
+    int rc = needs_keeper(spec) ? keep_watch(step) : 0;
+    *step = rc < 0 ? *step : "fork";
+    if (rc == 0)
+        rc = birth_open_report(&b);
+    if (rc == 0)
+        rc = birth_open(&b);
     if (rc == 0) {
         mp_output_flush(stdout);
         fflush(NULL);
@@ -385,6 +412,40 @@ int mp_proc_fork(const mp_proc_spec *spec, int (*body)(void *), void *arg, mp_pr
         birth_fail(&b);
         return rc;
     }
+    rc = birth_finish(&b, rc, step);
+    if (rc == 0)
+        *child_out = b.proc;
+    return rc;
+}
+
+/* Puts the child's tag first, or leaves it out: a detached program is nobody's. */
+static char **tag_program(const birth *b, char **env, char *tag) {
+    mp_family_tag(b->member, tag);
+    env[0] = tag;
+    mp_exec_copy_env(env + 1, env + 1, tag);
+    return b->spec->detached ? env + 1 : env;
+}
+
+int mp_proc_exec(const mp_proc_spec *spec, const mp_program *program, mp_proc **child_out,
+                 const char **step) {
+    char tag[MP_TAG_SIZE];
+    birth b = {.spec = spec, .member = MP_NOBODY, .report = {-1, -1}};
+    int rc = keep_watch(step);
+    if (rc == 0)
+        rc = birth_open(&b);
+    if (rc == 0) {
+        mp_program tagged = *program;
+        tagged.env = tag_program(&b, program->env, tag);
+        mp_output_flush(stdout);
+        fflush(NULL);
+        rc = mp_exec_run(&spec->setup, spec->detached, &tagged, step);
+    }
+    if (rc < 0) {
+        birth_fail(&b);
+        return rc;
+    }
+    mp_family_program(b.member, rc);
+    b.proc->is_program = 1;
     rc = birth_finish(&b, rc, step);
     if (rc == 0)
         *child_out = b.proc;
@@ -418,15 +479,28 @@ static int end_of_stolen(const mp_proc *p) {
     return poll(&ended, 1, 0) == 1;
 }
 
+static mp_time cpu_time_of(const struct rusage *used) {
+    return (used->ru_utime.tv_sec + used->ru_stime.tv_sec) * MP_SECOND +
+           (used->ru_utime.tv_usec + used->ru_stime.tv_usec) * 1000;
+}
+
 int mp_proc_ended(mp_proc *p) {
     if (p->ended)
         return 1;
     siginfo_t info = {.si_pid = 0};
-    int rc = waitid(P_PIDFD, (id_t)p->pidfd, &info, WEXITED | WNOHANG);
+    int keep = p->is_program ? WNOWAIT : 0; /* the family is told before the pid is free */
+    struct rusage used;                     /* glibc's waitid does not tell it */
+    long rc = syscall(SYS_waitid, P_PIDFD, p->pidfd, &info, WEXITED | WNOHANG | keep, &used);
     if (rc == 0 && info.si_pid == 0)
         return 0;
     if (rc != 0 && !end_of_stolen(p))
         return 0;
+    if (rc == 0)
+        p->cpu_time = cpu_time_of(&used);
+    if (p->is_program) {
+        mp_family_ended(p->member);
+        waitid(P_PIDFD, (id_t)p->pidfd, &info, WEXITED | WNOHANG);
+    }
     settle(p, rc == 0 ? &info : NULL);
     return 1;
 }
@@ -443,6 +517,18 @@ int mp_proc_signal(mp_proc *p, int signo) {
     if (p->ended)
         return -ESRCH;
     return syscall(SYS_pidfd_send_signal, p->pidfd, signo, NULL, 0) == 0 ? 0 : -errno;
+}
+
+mp_time mp_proc_cpu_time(const mp_proc *p) {
+    return p->cpu_time;
+}
+
+int mp_proc_overran(const mp_proc *p) {
+    return mp_family_overran(p->member);
+}
+
+int mp_proc_runs_program(void) {
+    return is_child ? open_keeper() : 0;
 }
 
 void mp_proc_close(mp_proc *p) {

@@ -17,22 +17,21 @@
 #ifndef MP_ENGINE_PROC_H
 #define MP_ENGINE_PROC_H
 
-#include <sched.h>
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "engine/exec.h"
+#include "engine/setup.h"
 #include "engine/sys.h"
 
 typedef struct mp_proc mp_proc;
 
-/* What a child is to be, beside its body. Zero and -1 mean "as the parent". */
+/* How a child is to live. */
 typedef struct mp_proc_spec {
-    int detached;          /* lives on when its creator ends; in a session of its own */
-    int daemon;            /* stopped at the creator's normal end, instead of joined */
-    int cwd;               /* a descriptor of the folder to work in, or -1 */
-    int streams[3];        /* descriptors that become 0, 1, 2, or -1 */
-    int nice;              /* added to the nice value */
-    const cpu_set_t *cpus; /* NULL: all of the parent's */
+    int detached;    /* lives on when its creator ends; in a session of its own */
+    int daemon;      /* stopped at the creator's normal end, instead of joined */
+    mp_time timeout; /* how long it may run; 0: for ever */
+    mp_setup setup;
 } mp_proc_spec;
 
 /*
@@ -41,6 +40,10 @@ typedef struct mp_proc_spec {
 ** or -errno and in *step what failed: "fork" or an option ("cwd", ...).
 */
 int mp_proc_fork(const mp_proc_spec *spec, int (*body)(void *), void *arg, mp_proc **child,
+                 const char **step);
+
+/* Runs a program (exec.h). Results as above; *step is "command" when it is that. */
+int mp_proc_exec(const mp_proc_spec *spec, const mp_program *program, mp_proc **child,
                  const char **step);
 
 /*
@@ -74,6 +77,18 @@ int mp_proc_wait(mp_proc *p, mp_time deadline);
 
 /* Sends a signal: 0, or -ESRCH when the child has ended. */
 int mp_proc_signal(mp_proc *p, int signo);
+
+/* After the end: the CPU time that it used (its own ended children's included); 0 if unknown. */
+mp_time mp_proc_cpu_time(const mp_proc *p);
+
+/* After the end: whether its time limit had been reached, and it was told to end. */
+int mp_proc_overran(const mp_proc *p);
+
+/*
+** The calling process is about to run a program by other means (os.execute):
+** what a child runs is tagged, and ended with it. 0 or -errno.
+*/
+int mp_proc_runs_program(void);
 
 /* Drops a child that has ended. */
 void mp_proc_close(mp_proc *p);

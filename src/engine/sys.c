@@ -59,12 +59,24 @@ int mp_sys_high_fd(int fd) {
     return rc;
 }
 
+static rlim_t files_before; /* the limit before it was raised; 0: it was not */
+
 int mp_sys_raise_file_limit(void) {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= limit.rlim_max)
         return -EMFILE;
+    if (files_before == 0)
+        files_before = limit.rlim_cur;
     limit.rlim_cur = limit.rlim_cur < limit.rlim_max / 4 ? limit.rlim_cur * 4 : limit.rlim_max;
     return setrlimit(RLIMIT_NOFILE, &limit) == 0 ? 0 : -EMFILE;
+}
+
+void mp_sys_restore_file_limit(void) {
+    struct rlimit limit;
+    if (files_before == 0 || getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return;
+    limit.rlim_cur = files_before < limit.rlim_max ? files_before : limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 void mp_sys_fill_std(void) {

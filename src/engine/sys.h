@@ -44,6 +44,9 @@ int mp_sys_high_fd(int fd);
 /* Allows more descriptors, as far as the hard limit does: 0, or -EMFILE at that limit. */
 int mp_sys_raise_file_limit(void);
 
+/* In a child that is to exec: the limit that the process began with. */
+void mp_sys_restore_file_limit(void);
+
 /*
 ** Fills closed standard streams with /dev/null opened for the wrong
 ** direction: nothing else can become descriptor 0, 1 or 2, and a write still

@@ -84,6 +84,14 @@ local function headline(e)
     return ("process '%s' (pid %d) failed: %s"):format(e.process, e.pid, e.message)
 end
 
+-- The last lines that a failed program wrote to its captured stderr.
+local function last_words(e)
+    local text = not e.traceback and type(e.value) == "table" and e.value.stderr
+    local lines = {}
+    for line in (type(text) == "string" and text or ""):gmatch "[^\n]+" do lines[#lines + 1] = "\t" .. line end
+    return table.concat(lines, "\n", math.max(1, #lines - 9))
+end
+
 -- The whole report: what happened, where, and which calls brought it here.
 meta.__tostring = function(e)
     if e.kind == "interrupted" then
@@ -92,6 +100,8 @@ meta.__tostring = function(e)
     end
     local lines = { headline(e) }
     if e.traceback and e.traceback ~= "" then lines[2] = e.traceback end
+    local words = last_words(e)
+    if words ~= "" then lines[2] = "its stderr ends with:\n" .. words end
     for _, call in ipairs(e.calls or {}) do
         lines[#lines + 1] = ("reached process '%s' at:"):format(call.process)
         lines[#lines + 1] = call.traceback

@@ -132,8 +132,19 @@ local function run_hooks()
     end
 end
 
+-- Lua's words for memory that was short, with the reason that is known.
+local function explain(e)
+    local limits = now.this.options and now.this.options.limits
+    if e.message == "not enough memory" and limits and limits.memory then
+        e.message = ("not enough memory (limit of %s)"):format(limits.memory)
+    end
+    return e
+end
+
 local function fail(e)
-    if not errors.is_error(e) then e = errors.caught(e, life.name(life.own()), now.this.pid, "") end
+    if not errors.is_error(e) then
+        e = explain(errors.caught(e, life.name(life.own()), now.this.pid, ""))
+    end
     leave_error(e)
     if core.interrupted_lately() then return end
     if e.process and e.pid ~= now.this.pid then -- it was reported where it was raised

@@ -75,6 +75,12 @@ function is.text(v)
         "a string, not empty and without zero bytes"
 end
 
+function is.stream(v)
+    if io.type(v) then return true end
+    local ok, wanted = is.text(v)
+    return ok, wanted .. ", or a file"
+end
+
 local function matches(value, kind)
     if is[kind] then return is[kind](value) end
     return type(value) == kind, article(kind)

@@ -93,7 +93,7 @@ function process.new(given, ...)
         detached = given.detached or false, target = given.target, args = copy_args(given.args),
         options = process_options.keep(given), object = nil, slot = nil, pid = nil, handle = nil, order = nil,
         exitcode = nil, stolen = nil, killed = nil, oom = nil, outcome = nil, files = none, captured = none, keep = nil,
-        opened = none,
+        opened = none, handed = none, overran = nil,
     }
 end
 
@@ -122,7 +122,11 @@ end
 local function make_spec(s)
     local given = s.options
     local spec = { detached = s.detached and 1 or 0, daemon = s.daemon and 1 or 0,
-        nice = given.nice, cpus = given.cpus }
+        nice = given.nice, cpus = given.cpus, timeout = given.timeout }
+    if given.limits then
+        local ok, message = process_options.limit(given.limits, spec)
+        if not ok then return nil, message, "EPERM" end
+    end
     if given.cwd then
         local fd, message, code = core.open(given.cwd, "folder")
         if not fd then return nil, "cwd: " .. message, code end
@@ -149,22 +153,28 @@ local function remove_running(s)
     running[#running], s.slot = nil, nil
 end
 
+-- Starts the child: a function by fork, a program by exec.
+local function launch(s, spec)
+    if s.options.command then return require "luamp.command".start(s, spec) end
+    s.keep = core.has_private() and kept_files(s) or nil
+    return core.fork(s.handle, spec, s, s.target, s.args, s.args.n or #s.args)
+end
+
 -- Forks. The child is among the running before there is one, and off the list if
 -- there is none: whatever interrupts this, it is known.
 local function fork(s)
     local spec, failure, code = none, nil, nil
     if not is_plain(s) then
-        s.opened, s.files, s.captured = {}, {}, {}
+        s.opened, s.files, s.captured, s.handed = {}, {}, {}, {}
         spec, failure, code = make_spec(s)
     end
     if not spec then return nil, failure, code end
-    s.keep = core.has_private() and kept_files(s) or nil
     s.order = now.started + 1
     s.handle = core.handle()
     add_running(s)
     s.status = "running"
     local called, ok
-    called, ok, failure, code = pcall(core.fork, s.handle, spec, s, s.target, s.args, s.args.n or #s.args)
+    called, ok, failure, code = pcall(launch, s, spec)
     if called and ok then return true end
     s.status, s.handle = "new", nil
     remove_running(s)
@@ -198,6 +208,7 @@ function methods.start(p)
     now.started = s.order
     s.pid = core.pid(s.handle)
     s.target, s.args, s.keep = nil, nil, nil
+    if s.handed ~= none then require "luamp.streams".started(s) end
     return p
 end
 
@@ -213,6 +224,7 @@ end
 local function settle(s)
     s.exitcode, s.stolen = core.exitcode(s.handle)
     s.oom = s.exitcode == -9 and not s.killed and oom_kills_rose()
+    s.overran = s.options.timeout ~= nil and core.overran(s.handle)
     remove_running(s)
     s.status = "ended"
     if next(s.captured) then require "luamp.streams".settle(s) end
@@ -261,15 +273,40 @@ local function await(s, deadline)
     return true
 end
 
-local function death(s)
-    local signal = core.signal_name(-s.exitcode)
-    local text = ("process '%s' (pid %d) was killed by %s"):format(name_of(s), s.pid, signal)
-    if s.stolen then
-        text = ("process '%s' (pid %d) was killed, and other code took its status"):format(name_of(s), s.pid)
-    elseif s.oom then
-        text = text .. ": out of memory (its cgroup's oom_kill count rose)"
+-- Whether the kernel has ended it for its limit of CPU time.
+local function spent_its_time(s, signal)
+    local limit = s.options.limits and s.options.limits.cpu
+    if not limit then return false end
+    return signal == "SIGXCPU" or (signal == "SIGKILL" and not s.killed and core.cpu_time(s.handle) >= limit)
+end
+
+local function describe_death(s, signal)
+    local text = ("process '%s' (pid %d) "):format(name_of(s), s.pid)
+    if s.overran then
+        return text .. ("ran longer than its timeout of %g s"):format(s.options.timeout)
+    elseif s.stolen then
+        return text .. "was killed, and other code took its status"
     end
-    return errors.new { kind = "signal", signal = signal, message = text }
+    text = text .. "was killed by " .. signal
+    if s.oom then
+        text = text .. ": out of memory (its cgroup's oom_kill count rose)"
+    elseif spent_its_time(s, signal) then
+        text = text .. (": it has used up its CPU time (limit of %g s)"):format(s.options.limits.cpu)
+    end
+    return text
+end
+
+-- The error object of one that was killed, or had to be ended.
+local function death(s)
+    local signal = s.exitcode < 0 and core.signal_name(-s.exitcode) or nil
+    return errors.new { kind = s.overran and "timeout" or "signal", signal = signal,
+        message = describe_death(s, signal) }
+end
+
+local function exit(s)
+    local what = s.options.command and ("command '%s' "):format(s.options.command[1]) or ""
+    return errors.new { kind = "exit", message = ("process '%s' (pid %d)%s exited with status %d"):format(
+        name_of(s), s.pid, what ~= "" and ": " .. what:sub(1, -2) or "", s.exitcode) }
 end
 
 local function identify(s, e)
@@ -277,17 +314,25 @@ local function identify(s, e)
     return e
 end
 
+-- Of a program: its result, which a failure carries.
+local function read_command(s)
+    local result = require "luamp.command".result(s)
+    local e = (s.overran or s.exitcode < 0) and death(s) or s.exitcode ~= 0 and exit(s)
+    if not e then return { values = { n = 2, "result", result } } end
+    e.value = result
+    return { error = identify(s, e), failed = true }
+end
+
 -- Reads what the child left: {error=, values=, failed=}. `failed` is false for
 -- results that could not be sent, which only `result` raises.
 local function read_outcome(s)
-    if s.exitcode < 0 then return { error = identify(s, death(s)), failed = true } end
+    if s.options.command then return read_command(s) end
+    if s.overran or s.exitcode < 0 then return { error = identify(s, death(s)), failed = true } end
     local left = table.pack(core.outcome(s.handle))
     if left[1] == "error" or left[1] == "unsent" then
         return { error = identify(s, left[2]), failed = left[1] == "error" }
     elseif s.exitcode ~= 0 then
-        local e = errors.new { kind = "exit", message = ("process '%s' (pid %d) exited with status %d")
-            :format(name_of(s), s.pid, s.exitcode) }
-        return { error = identify(s, e), failed = true }
+        return { error = identify(s, exit(s)), failed = true }
     end
     return { values = left }
 end

@@ -12,11 +12,9 @@ local misuse = options.misuse
 local known = {
     target = "callable", args = "table", name = "text", daemon = "boolean",
     detached = "boolean", start_method = "text", env = "table", cwd = "text",
-    stdin = "text", stdout = "text", stderr = "text", cpus = "table", nice = "integer",
+    stdin = "stream", stdout = "stream", stderr = "stream", cpus = "table", nice = "integer",
     command = "table", limits = "table", timeout = "number",
 }
-
-local absent = { command = true, limits = true, timeout = true }
 
 -- Raises unless there is such a start method, and it is available.
 function process_options.check_method(where, method)
@@ -60,7 +58,9 @@ local streams = { stdin = true, stdout = true, stderr = true }
 
 -- A word that is nearly one of the kinds, or a stream's name, would quietly make a file.
 local function check_stream(name, value)
-    if name == "stdin" and value == "capture" then
+    if io.type(value) then
+        if io.type(value) == "closed file" then misuse(WHERE, "option '%s' is a closed file", name) end
+    elseif name == "stdin" and value == "capture" then
         misuse(WHERE, "option 'stdin' cannot be 'capture', which is for outputs")
     elseif streams[value] then
         misuse(WHERE, "option '%s' cannot be '%s'; a file of that name is './%s'", name, value, value)
@@ -73,15 +73,85 @@ local function check_stream(name, value)
     end
 end
 
+local function check_command(given)
+    local command = given.command
+    if given.target ~= nil then
+        misuse(WHERE, "options 'target' and 'command': there can be one of them")
+    elseif given.args ~= nil then
+        misuse(WHERE, "option 'args' is for a function; the arguments of a program stand in 'command'")
+    elseif #command == 0 then
+        misuse(WHERE, "option 'command' must be a list: the program, and its arguments")
+    end
+    for key, word in next, command do
+        local kind = type(word)
+        if math.type(key) ~= "integer" or key < 1 or key > #command then
+            misuse(WHERE, "option 'command' is a list, and has the key %s", tostring(key))
+        elseif (kind ~= "string" and kind ~= "number") or tostring(word):find "%z" or (key == 1 and word == "") then
+            misuse(WHERE, "option 'command': word %d must be a string without zero bytes, not %s", key,
+                options.describe(word))
+        end
+    end
+end
+
+local units = { [""] = 1, K = 2 ^ 10, M = 2 ^ 20, G = 2 ^ 30, T = 2 ^ 40 }
+
+-- Bytes of a number, or of a text as "512M"; nil for what is neither.
+local function bytes(value)
+    local number, unit = value, ""
+    if type(value) == "string" then number, unit = value:match "^(%d+%.?%d*)([KMGT]?)$" end
+    number = tonumber(number)
+    return number and number >= 0 and math.tointeger(number * units[unit] // 1) or nil
+end
+
+local function count(value)
+    local n = type(value) == "number" and math.tointeger(value)
+    return n and n >= 0 and n or nil
+end
+
+-- What each limit may be, as the engine takes it.
+local limits = {
+    memory = { bytes, "a number of bytes, or a text as \"512M\"" },
+    core = { bytes, "a number of bytes, or a text as \"512M\"" },
+    files = { count, "a count" },
+    processes = { count, "a count" },
+    cpu = { function(v) return type(v) == "number" and v > 0 and v < 1e9 and math.ceil(v) or nil end,
+        "a number of seconds above 0" },
+}
+
+local function check_limits(given)
+    for name, value in next, given do
+        local limit = limits[name]
+        if not limit then
+            misuse(WHERE, "option 'limits': unknown limit '%s' (did you mean '%s'?)", tostring(name),
+                (options.nearest(tostring(name), limits)))
+        elseif not limit[1](value) then
+            misuse(WHERE, "option 'limits': %s must be %s, not %s", name, limit[2], options.describe(value))
+        end
+    end
+end
+
+-- The limits as the engine takes them, into its spec. Returns nil and why, if
+-- the kernel would not hold one.
+function process_options.limit(given, spec)
+    for name, value in next, given do spec[name] = limits[name][1](value) end
+    if spec.processes and core.is_root() then
+        return nil, "limits: 'processes' has no effect for root"
+    end
+    return spec
+end
+
 -- Raises unless the table is one of options that mp.process takes.
 function process_options.check(given)
     options.check(WHERE, given, known)
-    for key in next, absent do
-        if given[key] ~= nil then
-            misuse(WHERE, "option '%s' is not available in %s", key, VERSION)
-        end
+    if given.command then
+        check_command(given)
+    elseif given.target == nil then
+        misuse(WHERE, "option 'target' is missing: the function to run (or 'command', a program)")
     end
-    if given.target == nil then misuse(WHERE, "option 'target' is missing: the function to run") end
+    if given.limits then check_limits(given.limits) end
+    if given.timeout and (given.timeout <= 0 or given.timeout ~= given.timeout) then
+        misuse(WHERE, "option 'timeout' must be a number of seconds above 0, not %s", given.timeout)
+    end
     if given.name and given.name:find "%c" then -- names stand in reports, on one line
         misuse(WHERE, "option 'name' must have no control characters, as %q has", given.name)
     end
@@ -99,7 +169,7 @@ end
 
 -- What the start needs of the options, as they are now: the caller may use the
 -- table again. Most processes need nothing.
-local kept_options = { "env", "cwd", "stdin", "stdout", "stderr", "cpus", "nice" }
+local kept_options = { "env", "cwd", "stdin", "stdout", "stderr", "cpus", "nice", "command", "limits", "timeout" }
 
 local none = {} -- stays empty
 

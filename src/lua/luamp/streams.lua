@@ -3,6 +3,9 @@
 --   "inherit"   the parent's own (the default)      "null"   nothing
 --   "pipe"      p.stdin, p.stdout, p.stderr: Lua files of the parent
 --   "capture"   the whole text, when it has ended; for the two outputs
+--   a file      that file; one of another process is handed over: the new
+--               process alone has it then, so that the end of the one is seen
+--               by the other
 --   else        a path: read, or made empty and then appended to, so that two
 --               processes may write to one file
 --
@@ -45,6 +48,12 @@ function open.capture(s, name)
     return core.duplicate(fd)
 end
 
+local function open_file(s, _, file)
+    local fd, message, code = core.share_stream(file)
+    if fd and code == "pipe" then s.handed[#s.handed + 1] = file end
+    return fd, message, code
+end
+
 local function open_path(_, name, path)
     return core.open(path, name == "stdin" and "read" or "write")
 end
@@ -56,12 +65,19 @@ function streams.open(s, spec)
     local opened = s.opened
     for _, name in ipairs(names) do
         local kind = s.options[name] or "inherit"
-        local fd, message, code = (open[kind] or open_path)(s, name, kind)
+        local opener = open[kind] or (io.type(kind) and open_file) or open_path
+        local fd, message, code = opener(s, name, kind)
         if not fd then return nil, name .. ": " .. message, code end
         if fd >= 0 then spec[name] = fd end
         if fd >= 0 and opened[#opened] ~= fd then opened[#opened + 1] = fd end
     end
     return spec
+end
+
+-- The process runs: what was handed over to it is its own.
+function streams.started(s)
+    for _, file in ipairs(s.handed) do file:close() end
+    s.handed = {}
 end
 
 -- The process has ended: captured text is read.

@@ -1,0 +1,75 @@
+/*
+** page.h: the layout of the family page, for the rooms that keep it.
+**
+** family.c owns the records and makes the page; keeper.c reads them to end what
+** the dead have left behind. Nobody else looks inside. The protocol and what a
+** death means after each step stand in family.h.
+*/
+#ifndef MP_ENGINE_PAGE_H
+#define MP_ENGINE_PAGE_H
+
+#include <pthread.h>
+#include <stdint.h>
+
+#include "engine/sys.h"
+
+#define N_MEMBERS 32768u
+#define N_STREAMS 64
+#define RECORD 512      /* bytes of a record: none lies across two pages */
+#define INLINE_ROOM 400 /* bytes of an outcome that need no file: what a record has left */
+#define PAGE 4096u
+
+/* PROGRAM: runs by exec, so without a life word; its creator says when it has ended. */
+enum state { FREE = 0, BORN, ALIVE, DEAD, PROGRAM };
+
+typedef struct extent {
+    int64_t start;
+    int64_t len; /* 0: none */
+} extent;
+
+typedef struct member_shared {
+    pthread_mutex_t life;
+    _Atomic uint32_t state;
+    _Atomic uint32_t outcome; /* (A) release: the bytes before it are whole */
+    _Atomic int32_t status;   /* -1 until the process leaves in order */
+    int32_t pid;
+    uint32_t creator;
+    uint32_t serial; /* tells the processes apart that had this record in turn */
+    uint32_t next_free;
+    _Atomic uint32_t n_started; /* whether it may have left children behind */
+    _Atomic int64_t deadline;   /* of its timeout, then of its grace; 0: none */
+    uint32_t detached;          /* its end does not come with its creator's */
+    _Atomic uint32_t overran;   /* the keeper has ended it */
+    extent extent;
+    uint64_t len;
+    char inline_bytes[INLINE_ROOM];
+} member_shared;
+
+typedef struct stream_shared {
+    uint64_t dev, ino;
+    uint32_t holder; /* MP_NOBODY: a free place */
+    uint32_t holder_serial;
+    _Atomic uint32_t turn; /* moves on when the holder has finished */
+} stream_shared;
+
+typedef struct family_shared {
+    pthread_mutex_t guard; /* free list, high water, extents */
+    uint32_t free;         /* head of the list of FREE records below high */
+    uint32_t high;         /* records from here on were never used */
+    uint32_t n_members;    /* records that are not FREE */
+    uint32_t n_extents;
+    int64_t extents_end;      /* where the next extent begins */
+    uint64_t id;              /* names the family in the tags of programs */
+    pthread_mutex_t keeper;   /* held by the keeper for life */
+    _Atomic uint32_t bell;    /* moves on when the keeper is to look at once */
+    _Atomic uint32_t n_ended; /* deaths that may have left programs behind */
+    pthread_mutex_t streams_guard;
+    stream_shared streams[N_STREAMS];
+    _Alignas(PAGE) member_shared members[N_MEMBERS];
+} family_shared;
+
+/* This process's mapping of the page and its own record in it; NULL without a family. */
+extern family_shared *mp_page;
+extern uint32_t mp_page_self;
+
+#endif
