@@ -42,7 +42,7 @@ local function may_include(file, header)
             or header == "binding/codec.h"
             or header == "binding/wire.h" and codec[file]
     end
-    return header == "binding/lib.h" or header == "console.h"
+    return header == "binding/lib.h" or header == "console.h" or header == "init.h"
 end
 
 -- Whether the Lua module may require the other one, which is ours.

@@ -11,6 +11,8 @@
 **     file that a script opens would become its standard output;
 **   - the end of a script is told to the module, which joins or stops the
 **     children, and an interrupted script ends with 128 + the signal;
+**   - as the first process of a container it leaves the script to a child, and
+**     reaps strangers; see init.h;
 **   - at the prompt of the interactive mode lines can be edited, and Ctrl-C
 **     leads back to it; see console.h.
 */
@@ -27,6 +29,7 @@
 
 #include "binding/lib.h"
 #include "console.h"
+#include "init.h"
 
 #define INIT_VARIABLE "LUA_INIT"
 #define INIT_VARIABLE_54 "LUA_INIT_5_4"
@@ -505,6 +508,7 @@ static int program(lua_State *L) {
 }
 
 int main(int argc, char **argv) {
+    init_take_over();
     lua_State *L = luaL_newstate();
     if (L == NULL) {
         tell("cannot create state: not enough memory");

@@ -27,6 +27,12 @@
 #define GRACE (5 * MP_SECOND) /* from SIGTERM to SIGKILL when a time limit is reached */
 #define SMALL ((uintptr_t)256 * 1024)
 
+#if defined(__SANITIZE_ADDRESS__)
+#define CAN_DROP 0 /* its shadow lies among what would be dropped */
+#else
+#define CAN_DROP 1
+#endif
+
 /* --- what it knows of each record ---------------------------------------- */
 
 /* A program is held by a pidfd, and a death that was seen is not seen again. */
@@ -296,17 +302,18 @@ static void drop_mapping(const char *line) {
     const char *eol = strchr(line, '\n');
     int is_private = strncmp(end, " rw-p 00000000 00:00 0 ", 23) == 0;
     int is_plain = eol != NULL && (eol[-1] == ' ' || strncmp(eol - 6, "[heap]", 6) == 0);
-    if (is_private && is_plain && to - from >= SMALL)
+    int is_ours = from <= (uintptr_t)&mp_page && (uintptr_t)&mp_page < to;
+    is_ours = is_ours || (from <= (uintptr_t)known && (uintptr_t)known < to);
+    if (is_private && is_plain && !is_ours && to - from >= SMALL)
         madvise((void *)from, to - from, MADV_DONTNEED);
 }
 
 /* Its creator's memory, so that no page has to be copied when that changes it. */
 static void drop_memory(void) {
-#if !defined(__SANITIZE_ADDRESS__)
     static char text[256 * 1024];
     int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
     size_t len = 0;
-    for (ssize_t n; fd >= 0 && (n = read(fd, text + len, sizeof text - 1 - len)) > 0;)
+    for (ssize_t n; CAN_DROP && fd >= 0 && (n = read(fd, text + len, sizeof text - 1 - len)) > 0;)
         len += (size_t)n;
     if (fd >= 0)
         close(fd);
@@ -317,7 +324,6 @@ static void drop_memory(void) {
         drop_mapping(line);
         line = eol != NULL ? eol + 1 : NULL;
     }
-#endif
 }
 
 static void let_go_of_all(void) {
