@@ -1,0 +1,37 @@
+/*
+ * command COUNT: what running an external program cannot do without.
+ *
+ * posix_spawn, which glibc does by CLONE_VFORK as luamp does, and waitpid, of
+ * /bin/true. Prints the mean time over COUNT such rounds in seconds.
+ */
+#include "bench.h"
+
+#include <spawn.h>
+#include <sys/wait.h>
+
+extern char **environ;
+
+enum { WARM_UP = 5 };
+
+static void run(void) {
+    int status;
+    pid_t pid;
+    char *argv[] = {"true", NULL};
+    if (posix_spawn(&pid, "/bin/true", NULL, NULL, argv, environ) != 0)
+        bench_die("posix_spawn");
+    if (waitpid(pid, &status, 0) != pid)
+        bench_die("waitpid");
+    if (status != 0)
+        exit(1);
+}
+
+int main(int argc, char **argv) {
+    int count = bench_count(argc == 2 ? argv[1] : NULL);
+    for (int i = 0; i < WARM_UP; i++)
+        run();
+    double start = bench_now();
+    for (int i = 0; i < count; i++)
+        run();
+    printf("%.9f\n", (bench_now() - start) / count);
+    return 0;
+}

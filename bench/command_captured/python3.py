@@ -1,0 +1,20 @@
+# python3.py COUNT: the mean time of an external program whose output is captured, in seconds.
+import subprocess
+import sys
+import time
+
+WARM_UP = 5
+
+
+def run():
+    done = subprocess.run(["/bin/echo", "hello"], check=True, stdout=subprocess.PIPE)
+    assert done.stdout == b"hello\n"
+
+
+count = int(sys.argv[1])
+for _ in range(WARM_UP):
+    run()
+start = time.monotonic()
+for _ in range(count):
+    run()
+print("%.9f" % ((time.monotonic() - start) / count))
