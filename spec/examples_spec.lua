@@ -335,3 +335,45 @@ describe("wordcount.lua", function()
         assert.equal(1, run_with(2, "wordcount.lua").status)
     end)
 end)
+
+describe("commands.lua", function()
+    it("tells of each program what became of it", function()
+        local lines = {}
+        for line in succeeds(run "luamp scripts/commands.lua"):gmatch "[^\n]+" do
+            table.insert(lines, (line:gsub("\t.*cannot start", "\tcannot start")))
+        end
+        assert.same({
+            "printf\t0\ttwo words|*|$HOME||",
+            "sh\t3\texit: no room",
+            "expr\t0\t42",
+            "no-such-program\tcannot start 'no-such-program': command 'no-such-program': No such file or directory",
+        }, lines)
+    end)
+end)
+
+describe("pipeline_commands.lua", function()
+    it("prints what a shell's pipeline would, and ends a writer that nobody reads", function()
+        local text = succeeds(run "luamp scripts/pipeline_commands.lua")
+        local shells = helper.run "seq 1 20 | awk '$1 % 2 { print $1 * $1 }' | sort -rn | head -n 3".stdout
+        assert.equal(1, text:find("the greatest odd squares:\n" .. shells, 1, true))
+        assert.is_truthy(text:find "of yes, one line: y\nand yes was ended by SIGPIPE\n$")
+    end)
+end)
+
+describe("limits.lua", function()
+    it("reaches each limit, and says which", function()
+        local text = succeeds(run "luamp scripts/limits.lua")
+        assert.is_truthy(text:find("not enough memory (limit of 64M)\n", 1, true), text)
+        assert.is_truthy(text:find("SIGXCPU: it has used up its CPU time (limit of 1 s)\n", 1, true), text)
+        assert.is_truthy(text:find("a command\t32\n", 1, true), text)
+    end)
+end)
+
+describe("timeout.lua", function()
+    it("ends what is slow and nothing else", function()
+        local text = succeeds(run "luamp scripts/timeout.lua")
+        assert.is_truthy(text:find "^ended meanwhile:\ttrue\ttrue\nquick\tin time\tdone\n", text)
+        local _, n = text:gsub("\ttimeout\tit ran longer than its timeout of 0%.%d s\n", "")
+        assert.equal(3, n)
+    end)
+end)

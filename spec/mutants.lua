@@ -89,6 +89,84 @@ return {
         limit = 15,
     },
     {
+        name = "descriptors reach a command",
+        file = "src/engine/exec.c",
+        from = "        close_range(3, ~0u, CLOSE_RANGE_CLOEXEC);\n",
+        to = "",
+        spec = "spec/command_spec.lua",
+        filter = "a descriptor but 0, 1, 2",
+    },
+    {
+        name = "a command has no tag",
+        file = "src/engine/proc.c",
+        from = "return b->spec->detached ? env + 1 : env;",
+        to = "return env + 1;",
+        spec = "spec/command_spec.lua",
+        filter = "with all that it started",
+        limit = 20,
+    },
+    {
+        name = "a timeout never fires",
+        file = "src/engine/keeper.c",
+        from = "m->pid != 0 && now >= deadline)",
+        to = "m->pid != 0 && now < 0)",
+        spec = "spec/timeout_spec.lua",
+        filter = "says so: a command",
+        limit = 15,
+    },
+    {
+        name = "a timeout counts in its parent's waits alone",
+        edits = {
+            { file = "src/engine/keeper.c", from = "m->pid != 0 && now >= deadline)", to = "m->pid != 0 && now < 0)" },
+            { file = "src/lua/luamp/process.lua", from = "        local ended = core.await(s.handle, deadline)\n",
+                to = [[
+        local limit = s.options.timeout
+        local ended = core.await(s.handle, limit and core.deadline(limit) or deadline)
+        if limit and ended == false then core.signal(s.handle, 15) end
+]] },
+        },
+        spec = "spec/timeout_spec.lua",
+        filter = "in force while the parent computes",
+        limit = 20,
+    },
+    {
+        name = "SIGKILL does not follow a timeout's SIGTERM",
+        file = "src/engine/keeper.c",
+        from = "first ? now + GRACE : 0;",
+        to = "0;",
+        spec = "spec/timeout_spec.lua",
+        filter = "killed 5 s later",
+        limit = 15,
+    },
+    {
+        name = "limits are not set",
+        file = "src/engine/setup.c",
+        from = "    return value < 0 || setrlimit(",
+        to = "    return value != INT64_MIN || setrlimit(",
+        spec = "spec/limits_spec.lua",
+        filter = "the first line: files",
+    },
+    {
+        name = "a command's limits are set when it runs already",
+        edits = {
+            { file = "src/engine/exec.c", from = "#include <sys/prctl.h>\n",
+                to = "#include <sys/prctl.h>\n#include <sys/resource.h>\n" },
+            { file = "src/engine/exec.c", from = "        rc = mp_setup_apply(l->setup, 0, &step);\n", to = [[
+        mp_setup early = *l->setup;
+        early.limits = (mp_limits){-1, -1, -1, -1, -1};
+        rc = mp_setup_apply(&early, 0, &step);
+]] },
+            { file = "src/engine/exec.c", from = "    *step = pid < 0 ? ", to = [[
+    rlim_t files = (rlim_t)setup->limits.files;
+    usleep(50000);
+    if (pid > 0 && setup->limits.files >= 0)
+        prlimit(pid, RLIMIT_NOFILE, &(struct rlimit){files, files}, NULL);
+    *step = pid < 0 ? ]] },
+        },
+        spec = "spec/limits_spec.lua",
+        filter = "the first line: files",
+    },
+    {
         name = "an interruption sets its hook on the main thread alone",
         file = "src/binding/interrupt.c",
         from = "    run_on(co);\n    int status = lua_resume",

@@ -252,6 +252,8 @@ static int share_stream(lua_State *L) {
     if (f == NULL)
         return mp_lib_result(L, -EBADF, "a closed file");
     int rc = hand_over(L, 1, f, NULL, 0);
+    if (rc >= 0)
+        fflush(f); /* what was read ahead of a file is the process's to read */
     int fd = rc < 0 ? -1 : fcntl(fileno(f), F_DUPFD_CLOEXEC, 10);
     if (fd < 0)
         return mp_lib_result(L, rc < 0 ? rc : -errno, "a file");

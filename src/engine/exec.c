@@ -54,14 +54,17 @@ static void reset_signals(void) {
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* As execvp: a file that may not be run is the reason only if there is no other. */
+/*
+** As execvp: a file that may not be run is the reason only if there is no other.
+** A folder of PATH that may not be searched is one where the program is not.
+*/
 static int try_paths(const mp_program *program) {
     int failure = -ENOENT;
     for (char *const *path = program->paths; *path != NULL; path++) {
         execve(*path, program->argv, program->env);
         if (errno != ENOENT && errno != ENOTDIR && errno != EACCES)
             return -errno;
-        if (errno == EACCES)
+        if (errno == EACCES && (program->paths[1] == NULL || access(*path, F_OK) == 0))
             failure = -EACCES;
     }
     return failure;

@@ -27,12 +27,6 @@
 #define GRACE (5 * MP_SECOND) /* from SIGTERM to SIGKILL when a time limit is reached */
 #define SMALL ((uintptr_t)256 * 1024)
 
-#if defined(__SANITIZE_ADDRESS__)
-#define CAN_DROP 0 /* its shadow lies among what would be dropped */
-#else
-#define CAN_DROP 1
-#endif
-
 /* --- what it knows of each record ---------------------------------------- */
 
 /* A program is held by a pidfd, and a death that was seen is not seen again. */
@@ -238,7 +232,7 @@ static void enforce(uint32_t i, mp_time deadline, mp_time now) {
 /* A look at all records: keeps the limits, and says what there is to do. */
 typedef struct look {
     mp_time next; /* when to look again at the latest */
-    int living;   /* members that live */
+    int living;   /* members that live, and programs with a time limit */
     int deaths;   /* that were not seen before, and may have left programs */
 } look;
 
@@ -256,7 +250,7 @@ static void look_at(uint32_t i, mp_time now, look *l) {
     else if (deadline != 0 && deadline > now && deadline < l->next)
         l->next = deadline;
     int alive = lives(i);
-    if (alive && state != PROGRAM)
+    if (alive && (state != PROGRAM || deadline != 0))
         l->living++;
     if (!alive && known[i].dead_serial != serial) {
         known[i].dead_serial = serial;
@@ -294,6 +288,25 @@ static void watch(void) {
 
 /* --- its birth ----------------------------------------------------------- */
 
+#if defined(__SANITIZE_ADDRESS__) /* whose own memory is among it */
+
+static void drop_memory(void) {
+}
+
+#else
+
+/*
+** Whether the keeper itself needs it: its statics lie in a mapping of no file,
+** and so do its thread's variables; a neighbour of either may be one with it.
+*/
+static int is_mine(uintptr_t from, uintptr_t to) {
+    const void *const mine[] = {known, &errno, &environ, &from};
+    for (size_t i = 0; i < sizeof mine / sizeof *mine; i++)
+        if ((uintptr_t)mine[i] >= from && (uintptr_t)mine[i] < to)
+            return 1;
+    return 0;
+}
+
 /* Gives up a private mapping that is of no file and not small: a line of /proc/self/maps. */
 static void drop_mapping(const char *line) {
     char *end;
@@ -302,9 +315,7 @@ static void drop_mapping(const char *line) {
     const char *eol = strchr(line, '\n');
     int is_private = strncmp(end, " rw-p 00000000 00:00 0 ", 23) == 0;
     int is_plain = eol != NULL && (eol[-1] == ' ' || strncmp(eol - 6, "[heap]", 6) == 0);
-    int is_ours = from <= (uintptr_t)&mp_page && (uintptr_t)&mp_page < to;
-    is_ours = is_ours || (from <= (uintptr_t)known && (uintptr_t)known < to);
-    if (is_private && is_plain && !is_ours && to - from >= SMALL)
+    if (is_private && is_plain && to - from >= SMALL && !is_mine(from, to))
         madvise((void *)from, to - from, MADV_DONTNEED);
 }
 
@@ -313,7 +324,7 @@ static void drop_memory(void) {
     static char text[256 * 1024];
     int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
     size_t len = 0;
-    for (ssize_t n; CAN_DROP && fd >= 0 && (n = read(fd, text + len, sizeof text - 1 - len)) > 0;)
+    for (ssize_t n; fd >= 0 && (n = read(fd, text + len, sizeof text - 1 - len)) > 0;)
         len += (size_t)n;
     if (fd >= 0)
         close(fd);
@@ -325,6 +336,8 @@ static void drop_memory(void) {
         line = eol != NULL ? eol + 1 : NULL;
     }
 }
+
+#endif
 
 static void let_go_of_all(void) {
     close_range(0, ~0u, 0);

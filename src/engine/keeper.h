@@ -5,7 +5,7 @@
 ** that it ran by os.execute or through a shell has nobody whose death would end
 ** it. The keeper is one small process that sees to that: nobody's child, in a
 ** session of its own, made when a family first runs a program or sets a time
-** limit, gone when no member lives any more.
+** limit, gone when no member lives any more, nor a program with a time limit.
 **
 ** Whatever a member runs by exec carries a tag in its environment (family.h)
 ** that names each process whose end is to end it. So whether it may live is
