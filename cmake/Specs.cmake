@@ -12,7 +12,7 @@ endif()
 
 # Specs that measure time, fill the machine, or leave things in /dev/shm for
 # the watch to find, run while no other does.
-set(alone run_spec outcome_spec death_spec)
+set(alone run_spec outcome_spec death_spec crowd_spec trees_spec)
 # Specs that take longer than the others may: name=seconds.
 set(slow program_spec=300 outcome_spec=300 bench_spec=300 output_spec=300 orphans_spec=300)
 

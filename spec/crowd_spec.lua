@@ -85,13 +85,13 @@ describe("a crowd:", function()
             local q = mp.process(function() end):start()
             q:join()
             for _, old in ipairs { p, q } do
-                if not forks.until_pid(old.pid, 40000) then print "none" os.exit(0) end
+                if not forks.until_pid(old.pid, 100000) then print "none" os.exit(0) end
                 print(old:kill(), old:terminate(), old:signal "SIGKILL", old:is_alive(), forks.finish(old.pid))
             end
         ]], nil, { env = { LUA_CPATH = path } })
         assert.equal("", result.stderr)
-        if result.stdout == "none\n" then
-            pending "pids do not come round within 40,000 forks here"
+        if result.stdout:find "none" then -- there are more pids, or somebody else has that one
+            pending "no process got the pid within 100,000 forks"
             return
         end
         local harmless = "false\tfalse\tfalse\tfalse\ttrue\n"
