@@ -14,7 +14,7 @@ endif()
 # the watch to find, run while no other does.
 set(alone run_spec outcome_spec death_spec crowd_spec trees_spec)
 # Specs that take longer than the others may: name=seconds.
-set(slow program_spec=300 outcome_spec=300 bench_spec=300 output_spec=300 orphans_spec=300)
+set(slow trees_spec=300 crowd_spec=300 command_spec=300 timeout_spec=300 program_spec=300 outcome_spec=300 bench_spec=300 output_spec=300 orphans_spec=300)
 
 file(GLOB specs CONFIGURE_DEPENDS ${folder}/*_spec.lua)
 foreach(spec ${specs})
