@@ -280,6 +280,10 @@ describe("the keeper", function()
     end)
 
     it("does not keep its creator's memory", function()
+        if helper.sanitized then
+            pending "a sanitizer's own memory is among it"
+            return
+        end
         local result = helper.script_run [[
             local text = ("x"):rep(64 << 20)
             local function line_of(pid)
@@ -290,10 +294,11 @@ describe("the keeper", function()
             for pid in io.popen "pgrep luamp-keeper":lines() do
                 if line_of(pid):find(arg[0], 1, true) then
                     local rss
+                    local deadline = mp.clock() + 5
                     repeat
                         rss = tonumber(io.open("/proc/" .. pid .. "/status"):read "a":match "VmRSS:%s+(%d+)")
                         mp.sleep(0.01)
-                    until rss < 16384
+                    until rss < 16384 or mp.clock() > deadline
                     print(#text, rss < 16384)
                 end
             end
