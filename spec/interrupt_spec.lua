@@ -198,3 +198,65 @@ describe("an interruption", function()
         assert.same({ status = 0, stdout = "alive\n", stderr = "" }, result)
     end)
 end)
+
+describe("an interruption inside the fork itself", function()
+    local path
+    before_each(function()
+        -- Signals are blocked during a fork: this one arrives when it is over, before `start` is.
+        path = helper.library("interrupting", [[
+            #include <lua.h>
+            #include <pthread.h>
+            #include <signal.h>
+            #include <unistd.h>
+            static int left;
+            static void parent(void) { if (left > 0 && left-- == 1) kill(getpid(), SIGINT); }
+            static int at(lua_State *L) { left = (int)lua_tointeger(L, 1); return 0; }
+            int luaopen_interrupting(lua_State *L) {
+                pthread_atfork(0, parent, 0);
+                lua_pushcfunction(L, at);
+                return 1;
+            }]])
+    end)
+
+    it("is raised by start as what it is, and the child that was born is known", function()
+        local result = helper.script_run([[
+            local at = require "interrupting"
+            for _, options in ipairs { {}, { stdout = "capture", nice = 1 } } do
+                options.target = function() return "done" end
+                local p = mp.process(options)
+                at(1)
+                local ok, e = pcall(p.start, p)
+                print(ok, mp.is_error(e) and e.kind, p.pid == e.pid, #mp.active_children() <= 1, p:result())
+                print(pcall(p.start, p))
+                p:close()
+            end
+        ]], nil, { env = { LUA_CPATH = path } })
+        local once = "false\tinterrupted\tfalse\ttrue\tdone\nfalse\t[^\n]*has been started already\n"
+        assert.matches("^" .. once .. once .. "$", result.stdout)
+        assert.same({ 0, "" }, { result.status, result.stderr })
+    end)
+
+    it("ends the family when nobody catches it", function()
+        local result = helper.script_run([[
+            require "interrupting" (1)
+            mp.process { target = function() mp.sleep(1000) end }:start()
+        ]], nil, { env = { LUA_CPATH = path } })
+        assert.equal(130, result.status)
+        assert.matches("^[^\n]*: interrupted\n$", result.stderr)
+    end)
+end)
+
+describe("a child that interrupts its parent whenever it is told to stop", function()
+    for last, status in pairs { [""] = 130, ["os.exit(3)"] = 3 } do
+        it("does not keep it, after " .. (last ~= "" and last or "the script's end"), function()
+            local result = helper.script_run(([[
+                local p = mp.process { daemon = true, command = { "sh", "-c",
+                    "trap 'kill -INT $PPID' TERM; echo ready; while :; do sleep 0.01; done" },
+                    stdout = "pipe" }:start()
+                p.stdout:read()
+                %s]]):format(last))
+            assert.equal(status, result.status)
+            assert.is_true(#result.stderr < 200, result.stderr)
+        end)
+    end
+end)

@@ -71,7 +71,7 @@ return {
     {
         name = "the end of a script stops nobody",
         edits = {
-            { file = "src/engine/proc.c", from = "    stop_children(!failed);", to = "" },
+            { file = "src/engine/proc.c", from = "    signal_children(SIGTERM, !failed);", to = "" },
             { file = "src/engine/proc.c", from = "wait_or_kill(p, failed || p->daemon, deadline)",
                 to = "wait_or_kill(p, 0, deadline)" },
         },
@@ -369,5 +369,23 @@ return {
         to = [[if self:visit]],
         spec = "spec/culprit_spec.lua",
         filter = "may be a key",
+    },
+    {
+        name = "an interrupted start forgets the child that was born",
+        file = "src/lua/luamp/process.lua",
+        from = "    local born = core.is_held(s.handle)",
+        to = "    local born = called and ok",
+        spec = "spec/interrupt_spec.lua",
+        filter = "is raised by start as what it is",
+        limit = 20,
+    },
+    {
+        name = "a child may interrupt its parent's end for ever",
+        file = "src/engine/proc.c",
+        from = "signal_children(stopping ? SIGKILL : SIGTERM, 0)",
+        to = "signal_children(SIGTERM, 0)",
+        spec = "spec/interrupt_spec.lua",
+        filter = "does not keep it, after os.exit",
+        limit = 20,
     },
 }

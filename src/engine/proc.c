@@ -360,9 +360,8 @@ static int birth_open_report(birth *b) {
 }
 
 static int keep_watch(const char **step) {
-    *step = "keeper";
     int rc = open_keeper();
-    *step = "fork";
+    *step = rc < 0 ? "keeper" : "fork";
     return rc;
 }
 
@@ -394,11 +393,23 @@ static int birth_finish(birth *b, pid_t pid, const char **step) {
     return rc;
 }
 
+/* The end of a start: rc is the child's pid, or what failed. */
+static int birth_end(birth *b, int rc, mp_proc **child_out, const char **step) {
+    if (rc < 0) {
+        birth_fail(b);
+        return rc;
+    }
+    rc = birth_finish(b, rc, step);
+    if (rc == 0)
+        *child_out = b->proc;
+    return rc;
+}
+
 int mp_proc_fork(const mp_proc_spec *spec, int (*body)(void *), void *arg, mp_proc **child_out,
                  const char **step) {
     birth b = {.spec = spec, .member = MP_NOBODY, .report = {-1, -1}};
+    *step = "fork";
     int rc = needs_keeper(spec) ? keep_watch(step) : 0;
-    *step = rc < 0 ? *step : "fork";
     if (rc == 0)
         rc = birth_open_report(&b);
     if (rc == 0)
@@ -408,14 +419,7 @@ int mp_proc_fork(const mp_proc_spec *spec, int (*body)(void *), void *arg, mp_pr
         fflush(NULL);
         rc = fork_child(&b, body, arg);
     }
-    if (rc < 0) {
-        birth_fail(&b);
-        return rc;
-    }
-    rc = birth_finish(&b, rc, step);
-    if (rc == 0)
-        *child_out = b.proc;
-    return rc;
+    return birth_end(&b, rc, child_out, step);
 }
 
 /* Puts the child's tag first, or leaves it out: a detached program is nobody's. */
@@ -440,16 +444,11 @@ int mp_proc_exec(const mp_proc_spec *spec, const mp_program *program, mp_proc **
         fflush(NULL);
         rc = mp_exec_run(&spec->setup, spec->detached, &tagged, step);
     }
-    if (rc < 0) {
-        birth_fail(&b);
-        return rc;
+    if (rc > 0) {
+        mp_family_program(b.member, rc);
+        b.proc->is_program = 1;
     }
-    mp_family_program(b.member, rc);
-    b.proc->is_program = 1;
-    rc = birth_finish(&b, rc, step);
-    if (rc == 0)
-        *child_out = b.proc;
-    return rc;
+    return birth_end(&b, rc, child_out, step);
 }
 
 /* --- the end of a child -------------------------------------------------- */
@@ -540,10 +539,10 @@ void mp_proc_close(mp_proc *p) {
 
 /* --- the end of a process that has children ------------------------------ */
 
-static void stop_children(int daemons_only) {
+static void signal_children(int signo, int daemons_only) {
     for (mp_proc *p = children; p != NULL; p = p->next)
         if (!p->detached && (p->daemon || !daemons_only))
-            mp_proc_signal(p, SIGTERM);
+            mp_proc_signal(p, signo);
 }
 
 /* Waits for one child; when it was told to stop, no longer than until `deadline`. */
@@ -565,6 +564,14 @@ static void tell_interruption(int signo) {
     mp_output_write(stderr, text, (size_t)len);
 }
 
+/* Children that are waited for are told to stop by it. One that comes while they are being
+ * stopped kills them: it may be a child's that would keep its parent so. */
+static void interrupt_end(int signo, int stopping) {
+    if (!stopping)
+        tell_interruption(signo);
+    signal_children(stopping ? SIGKILL : SIGTERM, 0);
+}
+
 int mp_proc_end(int failed) {
     int interrupted = 0;
     if (children == NULL)
@@ -572,7 +579,7 @@ int mp_proc_end(int failed) {
     if (!is_child)
         mp_sys_interrupts_reopen();
     mp_time deadline = mp_sys_now() + (failed ? GRACE_AFTER_FAILURE : GRACE_AT_END);
-    stop_children(!failed);
+    signal_children(SIGTERM, !failed);
     for (mp_proc *p = children, *next; p != NULL; p = next) {
         next = p->next;
         if (p->detached)
@@ -580,10 +587,9 @@ int mp_proc_end(int failed) {
         int rc = wait_or_kill(p, failed || p->daemon, deadline);
         if (rc == -EINTR && mp_sys_interrupt_pending() != 0) {
             interrupted = mp_sys_interrupt_take();
-            tell_interruption(interrupted);
+            interrupt_end(interrupted, failed);
             failed = 1;
             deadline = mp_sys_now() + GRACE_AFTER_FAILURE;
-            stop_children(0);
         }
         if (rc <= 0)
             next = p; /* not yet: look at it again */

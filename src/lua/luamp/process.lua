@@ -161,7 +161,8 @@ local function launch(s, spec)
 end
 
 -- Forks. The child is among the running before there is one, and off the list if
--- there is none: whatever interrupts this, it is known.
+-- there is none: whatever interrupts this, it is known. Returns whether there is
+-- one; and why not, with the error's name, or what was raised and "raised".
 local function fork(s)
     local spec, failure, code = none, nil, nil
     if not is_plain(s) then
@@ -175,10 +176,13 @@ local function fork(s)
     s.status = "running"
     local called, ok
     called, ok, failure, code = pcall(launch, s, spec)
-    if called and ok then return true end
-    s.status, s.handle = "new", nil
-    remove_running(s)
-    return nil, called and failure or ok, code
+    local born = core.is_held(s.handle)
+    if not born then
+        s.status, s.handle = "new", nil
+        remove_running(s)
+    end
+    if not called then return born, ok, "raised" end
+    return born, failure, code
 end
 
 local function drop_streams(s)
@@ -188,14 +192,22 @@ end
 -- Forks, and once more if what was short could be had after all: descriptors up
 -- to the hard limit, or what children held that nobody has asked for.
 local function fork_or_make_room(s)
-    local ok, failure, code = fork(s)
+    local born, failure, code = fork(s)
     for _, fd in ipairs(s.opened) do core.close(fd) end
     s.opened = none
-    if ok then return true end
+    if born then return born, failure, code end
     drop_streams(s)
     local swept = (code == "EMFILE" or code == "EAGAIN") and process.sweep(#now.running) > 0
     if swept or (code == "EMFILE" and core.raise_file_limit()) then return fork_or_make_room(s) end
-    return nil, failure
+    return born, failure, code
+end
+
+-- What the parent keeps of a child that was born.
+local function note_birth(s)
+    now.started = s.order
+    s.pid = core.pid(s.handle)
+    s.target, s.args, s.keep = nil, nil, nil
+    if s.handed ~= none then require "luamp.streams".started(s) end
 end
 
 function methods.start(p)
@@ -203,12 +215,10 @@ function methods.start(p)
     if s.status ~= "new" then misuse(WHERE, "process '%s' has been started already", name_of(s)) end
     core.went_on()
     process.sweep(2)
-    local ok, failure = fork_or_make_room(s)
-    if not ok then fail_to_start(s, failure) end
-    now.started = s.order
-    s.pid = core.pid(s.handle)
-    s.target, s.args, s.keep = nil, nil, nil
-    if s.handed ~= none then require "luamp.streams".started(s) end
+    local born, failure, code = fork_or_make_room(s)
+    if born then note_birth(s) end
+    if code == "raised" and (born or type(failure) ~= "string") then error(failure, 0) end
+    if not born then fail_to_start(s, failure) end
     return p
 end
 
