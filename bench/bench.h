@@ -33,6 +33,21 @@ static inline int bench_count(const char *text) {
     return count;
 }
 
+/*
+** The whole of a "loop" program after its preparations: a few rounds to warm
+** up, then the mean time over the count in argv[1] is printed.
+*/
+static inline void bench_rounds(int argc, char **argv, void (*once)(void)) {
+    enum { WARM_UP = 5 };
+    int count = bench_count(argc == 2 ? argv[1] : NULL);
+    for (int i = 0; i < WARM_UP; i++)
+        once();
+    double start = bench_now();
+    for (int i = 0; i < count; i++)
+        once();
+    printf("%.9f\n", (bench_now() - start) / count);
+}
+
 static inline int bench_compare(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);

@@ -575,11 +575,11 @@ describe("wrong options of a command are told:", function()
     end)
 
     it("its words", function()
+        misuse("option 'command': the program's name is empty", function() mp.process { command = { "" } } end)
         misuse("option 'command': word 2 must be a string without zero bytes, not true",
             function() mp.process { command = { "echo", true } } end)
         misuse("option 'command': word 2 must be a string without zero bytes",
             function() mp.process { command = { "echo", "a\0b" } } end)
-        misuse("option 'command': word 1 must be a string", function() mp.process { command = { "" } } end)
         misuse("option 'command': word 2 must be a string", function() mp.process { command = { "a", {} } } end)
         misuse("option 'command' is a list, and has the key x",
             function() mp.process { command = { "echo", x = 1 } } end)

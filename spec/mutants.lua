@@ -388,4 +388,13 @@ return {
         filter = "does not keep it, after os.exit",
         limit = 20,
     },
+    {
+        name = "a child that became a program counts as dead",
+        file = "src/engine/keeper.c",
+        from = "dead_serial != mp_page->members[i].serial && has_become_program(i)",
+        to = "dead_serial != mp_page->members[i].serial && has_become_program(i) < 0",
+        spec = "spec/trees_spec.lua",
+        filter = "becomes a program",
+        limit = 20,
+    },
 }

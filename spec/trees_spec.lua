@@ -116,6 +116,32 @@ describe("what a process runs ends with it:", function()
     end)
 end)
 
+describe("a child that becomes a program", function()
+    it("lives on as that, and ends with what it has started", function()
+        local path = helper.library("become", [[
+            #include <lua.h>
+            #include <lauxlib.h>
+            #include <unistd.h>
+            static int become(lua_State *L) {
+                execl("/bin/sh", "sh", "-c", luaL_checkstring(L, 1), (char *)0);
+                return 0;
+            }
+            int luaopen_become(lua_State *L) { lua_pushcfunction(L, become); return 1; }]])
+        local marker = fresh_marker()
+        local result = helper.script_run(([[
+            local become = require "become"
+            mp.process { command = { "true" } }:start():join() -- so there is a keeper
+            local p = mp.process { target = become, args = { %q } }:start()
+            mp.sleep(1)
+            print(p:is_alive(), #io.popen("pgrep -fx 'sleep %s'"):read "a" > 4)
+            p:kill()
+            mp.sleep(%g)
+            os.execute("pgrep -fx 'sleep %s'")
+        ]]):format(two_sleeps(marker), marker, limit, marker), nil, { env = { LUA_CPATH = path } })
+        assert.same({ "true\ttrue\n", "" }, { result.stdout, result.stderr })
+    end)
+end)
+
 describe("what the main process runs by os.execute", function()
     it("is left alone, as in stock lua", function()
         local marker = fresh_marker()

@@ -14,8 +14,6 @@
 
 extern char **environ;
 
-enum { WARM_UP = 5 };
-
 static void run(void) {
     int status, ends[2];
     pid_t pid;
@@ -41,12 +39,6 @@ static void run(void) {
 }
 
 int main(int argc, char **argv) {
-    int count = bench_count(argc == 2 ? argv[1] : NULL);
-    for (int i = 0; i < WARM_UP; i++)
-        run();
-    double start = bench_now();
-    for (int i = 0; i < count; i++)
-        run();
-    printf("%.9f\n", (bench_now() - start) / count);
+    bench_rounds(argc, argv, run);
     return 0;
 }

@@ -13,8 +13,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { WARM_UP = 5 };
-
 static void start_join(void) {
     int status;
     pid_t pid = fork();
@@ -29,16 +27,10 @@ static void start_join(void) {
 }
 
 int main(int argc, char **argv) {
-    int count = bench_count(argc == 2 ? argv[1] : NULL);
     lua_State *L = luaL_newstate();
     if (!L)
         bench_die("luaL_newstate");
     luaL_openlibs(L);
-    for (int i = 0; i < WARM_UP; i++)
-        start_join();
-    double start = bench_now();
-    for (int i = 0; i < count; i++)
-        start_join();
-    printf("%.9f\n", (bench_now() - start) / count);
+    bench_rounds(argc, argv, start_join);
     return 0;
 }

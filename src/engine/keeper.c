@@ -77,11 +77,67 @@ static int program_lives(uint32_t i) {
     return known[i].fd > 0 ? !has_ended(known[i].fd - 1) : state_of(i) == PROGRAM;
 }
 
-static int lives(uint32_t i) {
-    return state_of(i) == PROGRAM ? program_lives(i) : mp_family_alive(i);
+/* --- programs without an owner ------------------------------------------- */
+
+static char tag_name[MP_TAG_SIZE];
+static size_t tag_name_len;
+
+/* The path in a piece of an environment, or NULL. What may be cut off at the end does not count. */
+static const char *find_tag(const char *text, size_t len) {
+    const char *at = text;
+    while ((at = memmem(at, len - (size_t)(at - text), tag_name, tag_name_len)) != NULL) {
+        if ((at == text || at[-1] == '\0') && memchr(at, '\0', len - (size_t)(at - text)) != NULL)
+            return at + tag_name_len;
+        at++;
+    }
+    return NULL;
 }
 
-/* --- programs without an owner ------------------------------------------- */
+/* The path in the tag of a process, by /proc/PID/environ; 0 if it has none that may be read. */
+static int read_tag(pid_t pid, char path[static MP_TAG_SIZE]) {
+    static char text[256 * 1024 + 1];
+    size_t kept = 0;
+    const char *tag = NULL;
+    char name[32];
+    snprintf(name, sizeof name, "/proc/%d/environ", (int)pid);
+    int fd = open(name, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return 0;
+    for (ssize_t n; tag == NULL && (n = read(fd, text + kept, sizeof text - 1 - kept)) > 0;) {
+        size_t len = kept + (size_t)n;
+        text[len] = '\0';
+        tag = find_tag(text, len);
+        kept = len < MP_TAG_SIZE ? len : MP_TAG_SIZE; /* a tag may lie across the border */
+        if (tag == NULL)
+            memmove(text, text + len - kept, kept);
+    }
+    close(fd);
+    if (tag != NULL)
+        snprintf(path, MP_TAG_SIZE, "%s", tag);
+    return tag != NULL;
+}
+
+/*
+** A member that runs a program by exec in its own place (a C module can) has
+** no life word any more, which is the kernel's doing, and yet it lives: as a
+** process of its pid whose tag ends with it.
+*/
+static int has_become_program(uint32_t i) {
+    char path[MP_TAG_SIZE], own[32];
+    int own_len = snprintf(own, sizeof own, "%x.%x/", i, mp_page->members[i].serial);
+    if (state_of(i) == FREE || !read_tag(mp_page->members[i].pid, path))
+        return 0;
+    size_t len = strlen(path);
+    return len >= (size_t)own_len && strcmp(path + len - own_len, own) == 0;
+}
+
+static int lives(uint32_t i) {
+    if (state_of(i) == PROGRAM)
+        return program_lives(i);
+    if (mp_family_alive(i))
+        return 1;
+    return known[i].dead_serial != mp_page->members[i].serial && has_become_program(i);
+}
 
 /* Whether each process of the path "index.serial/index.serial/" lives. */
 static int all_live(const char *path) {
@@ -100,49 +156,18 @@ static int all_live(const char *path) {
     return 1;
 }
 
-static char tag_name[MP_TAG_SIZE];
-static size_t tag_name_len;
-
-/* The path in a piece of an environment, or NULL. What may be cut off at the end does not count. */
-static const char *find_tag(const char *text, size_t len) {
-    const char *at = text;
-    while ((at = memmem(at, len - (size_t)(at - text), tag_name, tag_name_len)) != NULL) {
-        if ((at == text || at[-1] == '\0') && memchr(at, '\0', len - (size_t)(at - text)) != NULL)
-            return at + tag_name_len;
-        at++;
-    }
-    return NULL;
-}
-
-/* Whether the environment of the process (at /proc/PID/environ) says that it has lost an owner. */
-static int is_orphan(int proc, const char *pid) {
-    static char text[256 * 1024 + 1];
-    char path[64];
-    size_t kept = 0;
-    const char *tag = NULL;
-    strcpy(stpcpy(path, pid), "/environ");
-    int fd = openat(proc, path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return 0;
-    for (ssize_t n; tag == NULL && (n = read(fd, text + kept, sizeof text - 1 - kept)) > 0;) {
-        size_t len = kept + (size_t)n;
-        text[len] = '\0';
-        tag = find_tag(text, len);
-        kept = len < MP_TAG_SIZE ? len : MP_TAG_SIZE; /* a tag may lie across the border */
-        if (tag == NULL)
-            memmove(text, text + len - kept, kept);
-    }
-    close(fd);
-    return tag != NULL && !all_live(tag);
+static int is_orphan(pid_t pid) {
+    char path[MP_TAG_SIZE];
+    return read_tag(pid, path) && !all_live(path);
 }
 
 /* Kills the process if it is one; asked again when it cannot be another any more. */
-static int kill_orphan(int proc, const char *name) {
-    if (!is_orphan(proc, name))
+static int kill_orphan(pid_t pid) {
+    if (!is_orphan(pid))
         return 0;
-    int fd = open_pidfd((pid_t)strtol(name, NULL, 10));
-    int killed = fd >= 0 && is_orphan(proc, name) &&
-                 syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0) == 0;
+    int fd = open_pidfd(pid);
+    int killed =
+        fd >= 0 && is_orphan(pid) && syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0) == 0;
     if (fd >= 0)
         close(fd);
     return killed;
@@ -168,7 +193,7 @@ static int sweep_once(void) {
         for (long at = 0; at < n;) {
             struct entry *e = (struct entry *)(entries + at);
             if (e->name[0] >= '1' && e->name[0] <= '9')
-                n_killed += kill_orphan(proc, e->name);
+                n_killed += kill_orphan((pid_t)strtol(e->name, NULL, 10));
             at += e->len;
         }
     close(proc);
@@ -214,8 +239,8 @@ static void enforce(uint32_t i, mp_time deadline, mp_time now) {
     member_shared *m = &mp_page->members[i];
     uint32_t serial = m->serial;
     int first = m->overran != serial;
-    mp_time next = creator_is_stopped(m) ? now + MP_SECOND : first ? now + GRACE : 0;
-    int postponed = next == now + MP_SECOND;
+    int postponed = creator_is_stopped(m);
+    mp_time next = postponed ? now + MP_SECOND : first ? now + GRACE : 0;
     int fd = open_pidfd(m->pid);
     if (fd < 0)
         return;

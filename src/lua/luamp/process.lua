@@ -314,9 +314,10 @@ local function death(s)
 end
 
 local function exit(s)
-    local what = s.options.command and ("command '%s' "):format(s.options.command[1]) or ""
+    local command = s.options.command
+    local what = command and (": command '%s'"):format(command[1]) or ""
     return errors.new { kind = "exit", message = ("process '%s' (pid %d)%s exited with status %d"):format(
-        name_of(s), s.pid, what ~= "" and ": " .. what:sub(1, -2) or "", s.exitcode) }
+        name_of(s), s.pid, what, s.exitcode) }
 end
 
 local function identify(s, e)

@@ -86,9 +86,11 @@ local function check_command(given)
         local kind = type(word)
         if math.type(key) ~= "integer" or key < 1 or key > #command then
             misuse(WHERE, "option 'command' is a list, and has the key %s", tostring(key))
-        elseif (kind ~= "string" and kind ~= "number") or tostring(word):find "%z" or (key == 1 and word == "") then
+        elseif (kind ~= "string" and kind ~= "number") or tostring(word):find "%z" then
             misuse(WHERE, "option 'command': word %d must be a string without zero bytes, not %s", key,
                 options.describe(word))
+        elseif key == 1 and word == "" then
+            misuse(WHERE, "option 'command': the program's name is empty")
         end
     end
 end
