@@ -252,7 +252,10 @@ return {
         edits = {
             { file = "src/engine/proc.c", from = "_Noreturn static void child(birth *b",
                 to = "static void child(birth *b" },
-            { file = "src/engine/proc.c", from = "    mp_proc_leave(body(arg), 0);", to = "    body(arg);" },
+            { file = "src/engine/proc.c", from = "_Noreturn static void live(birth *b",
+                to = "static void live(birth *b" },
+            { file = "src/engine/proc.c", from = "    environ = list;\n    mp_proc_leave(body(arg), 0);",
+                to = "    body(arg);" },
             { file = "src/binding/life.c", from = "    }\n    mp_proc_leave(status, mp_output_flush_all(L));",
                 to = "    }\n    return status;" },
         },

@@ -249,6 +249,7 @@ static void tie(const mp_proc_spec *spec, pid_t creator) {
 _Noreturn static void live(birth *b, int (*body)(void *), void *arg) {
     char tag[MP_TAG_SIZE];
     mp_family_tag(b->member, tag);
+    /* cppcheck-suppress allocaCalled ; no larger than exec allows, in a frame that is not left */
     char **list = alloca(mp_exec_env_size(environ) + sizeof *list);
     list[0] = tag;
     mp_exec_copy_env(list + 1, environ, tag);
