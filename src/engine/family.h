@@ -13,7 +13,10 @@
 **   life                its process, for life    all: trylock tells life from death
 **   state               creator, then process,   all
 **                       then whoever sees it dead
-**   creator, serial     creator, before birth    all
+**   creator, serial,    creator, before birth    all
+**     detached
+**   deadline            creator, then keeper     keeper
+**   overran             keeper                   creator, after the end
 **   extent              its process, in guard    creator, after the end
 **   outcome, inline     its process              creator, after the end
 **   status              its process, at its end  creator, after the end
@@ -28,6 +31,10 @@
 **   I3  an extent is recorded before its first byte is written and freed by
 **       punching a hole before it is forgotten: a death in between leaves
 **       bytes that the next sweep of that record gives back
+**
+**   I4  a program (run by exec) has no life word. Its record says PROGRAM from
+**       when it runs until its creator has seen its end, and says otherwise
+**       before the creator reaps it; so while it says PROGRAM its pid is its own
 **
 ** Steps, each a fault point, and what a death right after it means:
 **   birth B1 guard locked                 the next owner rebuilds the free list
