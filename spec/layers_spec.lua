@@ -3,7 +3,7 @@ local helper = require "spec.helper"
 local lfs = require "lfs"
 
 -- Lowest first: each includes and requires what stands before it, and itself.
-local engine = { "sys", "heap", "page", "family", "output", "keeper", "setup", "exec", "proc" }
+local engine = { "sys", "heap", "page", "family", "output", "keeper", "setup", "exec", "proc", "start" }
 local modules = {
     "luamp.core", "luamp.options", "luamp.errors", "luamp.culprit", "luamp.cgroup", "luamp.cpu", "luamp.streams",
     "luamp.process_options", "luamp.command", "luamp.life", "luamp.process", "luamp.wait", "luamp",

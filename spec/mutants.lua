@@ -16,7 +16,7 @@ return {
     },
     {
         name = "children do not die with their creator",
-        file = "src/engine/proc.c",
+        file = "src/engine/start.c",
         from = "prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || ",
         to = "",
         spec = "spec/orphans_spec.lua",
@@ -72,7 +72,7 @@ return {
         name = "the end of a script stops nobody",
         edits = {
             { file = "src/engine/proc.c", from = "    signal_children(SIGTERM, !failed);", to = "" },
-            { file = "src/engine/proc.c", from = "wait_or_kill(p, failed || p->daemon, deadline)",
+            { file = "src/engine/proc.c", from = "wait_or_kill(p, failed || p->kin.daemon, deadline)",
                 to = "wait_or_kill(p, 0, deadline)" },
         },
         spec = "spec/orphans_spec.lua",
@@ -98,7 +98,7 @@ return {
     },
     {
         name = "a command has no tag",
-        file = "src/engine/proc.c",
+        file = "src/engine/start.c",
         from = "return b->spec->detached ? env + 1 : env;",
         to = "return env + 1;",
         spec = "spec/command_spec.lua",
@@ -211,10 +211,10 @@ return {
     {
         name = "buffers are neither written before a fork nor dropped after it",
         edits = {
-            { file = "src/engine/proc.c",
+            { file = "src/engine/start.c",
                 from = "        mp_output_flush(stdout);\n        fflush(NULL);\n        rc = fork_child",
                 to = "        rc = fork_child" },
-            { file = "src/engine/proc.c", from = "    drop_buffers(b->spec);\n", to = "    (void)drop_buffers;\n" },
+            { file = "src/engine/start.c", from = "    drop_buffers(b->spec);\n", to = "    (void)drop_buffers;\n" },
             { file = "src/binding/process.c", from = "n + 2);\n    mp_output_flush_all(L);\n", to = "n + 2);\n" },
         },
         spec = "spec/output_spec.lua",
@@ -250,11 +250,11 @@ return {
     {
         name = "a child comes back from its fork",
         edits = {
-            { file = "src/engine/proc.c", from = "_Noreturn static void child(birth *b",
+            { file = "src/engine/start.c", from = "_Noreturn static void child(birth *b",
                 to = "static void child(birth *b" },
-            { file = "src/engine/proc.c", from = "_Noreturn static void live(birth *b",
+            { file = "src/engine/start.c", from = "_Noreturn static void live(birth *b",
                 to = "static void live(birth *b" },
-            { file = "src/engine/proc.c", from = "    environ = list;\n    mp_proc_leave(body(arg), 0);",
+            { file = "src/engine/start.c", from = "    environ = list;\n    mp_proc_leave(body(arg), 0);",
                 to = "    body(arg);" },
             { file = "src/binding/life.c", from = "    }\n    mp_proc_leave(status, mp_output_flush_all(L));",
                 to = "    }\n    return status;" },

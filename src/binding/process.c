@@ -14,6 +14,7 @@
 #include "binding/lib.h"
 #include "engine/family.h"
 #include "engine/proc.h"
+#include "engine/start.h"
 
 #define HANDLE "luamp.handle"
 #define MAX_ARGS 1000000 /* Lua's own limit of a stack */
@@ -88,11 +89,11 @@ static mp_setup read_setup(lua_State *L, int spec, cpu_set_t *cpus) {
                                  .core = optional_limit(L, spec, "core")}};
 }
 
-static mp_proc_spec read_spec(lua_State *L, int spec, cpu_set_t *cpus) {
-    return (mp_proc_spec){.detached = optional_int(L, spec, "detached", 0),
-                          .daemon = optional_int(L, spec, "daemon", 0),
-                          .timeout = optional_seconds(L, spec, "timeout"),
-                          .setup = read_setup(L, spec, cpus)};
+static mp_start_spec read_spec(lua_State *L, int spec, cpu_set_t *cpus) {
+    return (mp_start_spec){.detached = optional_int(L, spec, "detached", 0),
+                           .daemon = optional_int(L, spec, "daemon", 0),
+                           .timeout = optional_seconds(L, spec, "timeout"),
+                           .setup = read_setup(L, spec, cpus)};
 }
 
 /*
@@ -105,7 +106,7 @@ static int process_fork(lua_State *L) {
     lua_Integer wanted = luaL_checkinteger(L, 6);
     int n = wanted >= 0 && wanted < MAX_ARGS ? (int)wanted : MAX_ARGS;
     cpu_set_t cpus;
-    mp_proc_spec spec = read_spec(L, 2, &cpus);
+    mp_start_spec spec = read_spec(L, 2, &cpus);
     lua_State *main = mp_lib_main_thread(L);
     mp_birth b = {.L = L, .T = lua_newthread(L), .n_args = n};
     if (n == MAX_ARGS || !lua_checkstack(main, 8) || !lua_checkstack(b.T, n + 16) ||
@@ -119,7 +120,7 @@ static int process_fork(lua_State *L) {
     mp_output_flush_all(L);
     const char *step;
     h->owner = mp_proc_self();
-    int rc = mp_proc_fork(&spec, mp_life, &b, &h->p, &step);
+    int rc = mp_start_fork(&spec, mp_life, &b, &h->p, &step);
     return mp_lib_result(L, rc, rc < 0 ? step : NULL);
 }
 
@@ -146,7 +147,7 @@ static char **read_strings(lua_State *L, int list, size_t before) {
 static int process_exec(lua_State *L) {
     handle *h = luaL_checkudata(L, 1, HANDLE);
     cpu_set_t cpus;
-    mp_proc_spec spec = read_spec(L, 2, &cpus);
+    mp_start_spec spec = read_spec(L, 2, &cpus);
     for (int i = 3; i <= 5; i++)
         luaL_checktype(L, i, LUA_TTABLE);
     mp_program program = {.paths = read_strings(L, 3, 0),
@@ -155,7 +156,7 @@ static int process_exec(lua_State *L) {
     mp_output_flush_all(L);
     const char *step;
     h->owner = mp_proc_self();
-    int rc = mp_proc_exec(&spec, &program, &h->p, &step);
+    int rc = mp_start_exec(&spec, &program, &h->p, &step);
     return mp_lib_result(L, rc, rc < 0 ? step : NULL);
 }
 

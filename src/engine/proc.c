@@ -1,30 +1,22 @@
 /*
-** proc.c: birth, end and signals of child processes; promises in proc.h.
+** proc.c: children and their ends; promises in proc.h.
 **
-** fork() and not a raw clone: glibc must learn the child's thread id and give
-** it a robust list of its own, or the kernel never marks its life word. The
-** pidfd is opened at once, before anybody could reap the child.
+** Each child is held by a pidfd, which is opened before anybody could reap it.
 */
 #include "engine/proc.h"
 
-#include <alloca.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdio_ext.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "engine/exec.h"
 #include "engine/family.h"
-#include "engine/heap.h"
 #include "engine/keeper.h"
 #include "engine/output.h"
 
@@ -35,13 +27,10 @@ struct mp_proc {
     mp_proc *next, **link; /* among the children that have not been reaped */
     pid_t pid;
     int pidfd;
-    uint32_t member;
+    mp_kin kin;
     int ended;
     int exitcode;
     int stolen;
-    int detached;
-    int daemon;
-    int is_program;
     mp_time cpu_time; /* that it has used, with its own children's; after the end */
 };
 
@@ -64,7 +53,7 @@ pid_t mp_proc_pid(const mp_proc *p) {
 }
 
 uint32_t mp_proc_member(const mp_proc *p) {
-    return p->member;
+    return p->kin.member;
 }
 
 int mp_proc_pidfd(const mp_proc *p) {
@@ -82,16 +71,15 @@ int mp_proc_exitcode(const mp_proc *p, int *stolen) {
 */
 static mp_proc *spare;
 
-static mp_proc *proc_new(void) {
+mp_proc *mp_proc_new(void) {
     mp_proc *p = spare;
     if (p == NULL)
         return calloc(1, sizeof *p);
     spare = p->next;
-    p->is_program = 0;
     return p;
 }
 
-static void proc_free(mp_proc *p) {
+void mp_proc_free(mp_proc *p) {
     p->next = spare;
     spare = p;
 }
@@ -160,8 +148,15 @@ static void guard_exit(void) {
     on_exit(at_exit, (void *)(intptr_t)self_pid);
 }
 
+pid_t mp_proc_clone(void) {
+    forking = 1;
+    pid_t pid = fork();
+    forking = 0;
+    return pid;
+}
+
 /* Its forks are ours, and tell nobody. */
-static int open_keeper(void) {
+int mp_proc_watch(void) {
     forking = 1;
     int rc = mp_keeper_open();
     forking = 0;
@@ -171,7 +166,7 @@ static int open_keeper(void) {
 /* Other code of a child's forks: it may be about to run a program. */
 static void before_any_fork(void) {
     if (is_child && !forking)
-        open_keeper();
+        mp_proc_watch();
 }
 
 static void after_any_fork(void) {
@@ -192,264 +187,15 @@ void mp_proc_open(void) {
     guard_exit();
 }
 
-void mp_proc_interrupted(int signo) {
-    interrupted_by = signo;
-}
-
-/* --- birth --------------------------------------------------------------- */
-
-/* What a birth holds until it has succeeded or failed. */
-typedef struct birth {
-    const mp_proc_spec *spec;
-    mp_proc *proc;
-    uint32_t member;
-    int report[2]; /* the child's word about its options; only when it has some */
-} birth;
-
-static void close_report(int *end) {
-    if (*end >= 0)
-        close(*end);
-    *end = -1;
-}
-
-/*
-** Bytes that could not be flushed before the fork are the parent's to write;
-** what it has read ahead belongs to a stdin that the child may not have.
-*/
-static void drop_buffers(const mp_proc_spec *spec) {
-    if (spec->setup.streams[0] >= 0)
-        __fpurge(stdin);
-    if (__fpending(stdout) > 0)
-        __fpurge(stdout);
-    if (__fpending(stderr) > 0)
-        __fpurge(stderr);
-}
-
-/* Tells the creator whether the options could be applied; leaves if not. */
-static void report_set_up(birth *b) {
-    if (mp_setup_report(&b->spec->setup, b->report[1]) != 0)
-        _exit(EXIT_FAILURE);
-    close_report(&b->report[0]);
-    close_report(&b->report[1]);
-}
-
-/* A child's end comes with its creator's, or has nothing to do with it. */
-static void tie(const mp_proc_spec *spec, pid_t creator) {
-    if (spec->detached)
-        setsid();
-    else if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != creator)
-        _exit(EXIT_FAILURE); /* the creator is gone already */
-}
-
-/*
-** What this process runs from now on carries its tag. The environment is not
-** changed in place, nor by setenv, which would copy it on the heap: the list
-** with one entry more lies on a stack that is not left.
-*/
-_Noreturn static void live(birth *b, int (*body)(void *), void *arg) {
-    char tag[MP_TAG_SIZE];
-    mp_family_tag(b->member, tag);
-    /* cppcheck-suppress allocaCalled ; no larger than exec allows, in a frame that is not left */
-    char **list = alloca(mp_exec_env_size(environ) + sizeof *list);
-    list[0] = tag;
-    mp_exec_copy_env(list + 1, environ, tag);
-    environ = list;
-    mp_proc_leave(body(arg), 0);
-}
-
-_Noreturn static void child(birth *b, int (*body)(void *), void *arg) {
-    pid_t creator = self_pid;
+void mp_proc_begin(void) {
     self_pid = getpid();
     is_child = 1;
     forget_children();
-    mp_heap_fork();
-    tie(b->spec, creator);
-    mp_family_enter(b->member);
-    drop_buffers(b->spec);
-    if (b->report[1] >= 0)
-        report_set_up(b);
-    mp_sys_interrupts_child();
     guard_exit();
-    sigset_t none;
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-    live(b, body, arg);
 }
 
-/* Makes sure of a descriptor before there is a child that would need it. */
-static int ensure_fd(void) {
-    for (;;) {
-        int fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 10);
-        if (fd >= 0)
-            return close(fd);
-        if (errno == EINVAL) /* the limit is below 10 */
-            errno = EMFILE;
-        if (errno != EMFILE || mp_sys_raise_file_limit() != 0)
-            return -errno;
-    }
-}
-
-static pid_t fork_child(birth *b, int (*body)(void *), void *arg) {
-    sigset_t all, before;
-    sigfillset(&all);
-    sigprocmask(SIG_BLOCK, &all, &before);
-    forking = 1;
-    pid_t pid = fork();
-    forking = 0;
-    if (pid == 0)
-        child(b, body, arg);
-    int failure = errno;
-    sigprocmask(SIG_SETMASK, &before, NULL);
-    return pid > 0 ? pid : -failure;
-}
-
-static void adopt(pid_t pid, uint32_t member, const mp_proc_spec *spec, mp_proc *p) {
-    *p = (mp_proc){.is_program = p->is_program,
-                   .pid = pid,
-                   .pidfd = (int)syscall(SYS_pidfd_open, pid, 0),
-                   .member = member,
-                   .detached = spec->detached,
-                   .daemon = spec->daemon};
-    p->pidfd = mp_sys_high_fd(p->pidfd);
-    list_add(p);
-}
-
-/* A start that failed after the fork: the child is not to be seen again. */
-static void undo(mp_proc *p) {
-    kill(p->pid, SIGKILL);
-    while (waitpid(p->pid, NULL, 0) < 0 && errno == EINTR)
-        continue;
-    p->ended = 1;
-    if (p->pidfd >= 0)
-        close(p->pidfd);
-    list_remove(p);
-    mp_family_free(p->member);
-    proc_free(p);
-}
-
-static void settle(mp_proc *p, const siginfo_t *info);
-
-/* A time limit is the keeper's to enforce; under other limits none could be made. */
-static int needs_keeper(const mp_proc_spec *spec) {
-    const mp_limits *l = &spec->setup.limits;
-    return spec->timeout > 0 || l->memory >= 0 || l->cpu >= 0 || l->files >= 0 || l->processes >= 0;
-}
-
-/* What any birth needs. */
-static int birth_open(birth *b) {
-    b->proc = proc_new();
-    if (b->proc == NULL)
-        return -ENOMEM;
-    int rc = mp_family_open();
-    if (rc == 0)
-        rc = ensure_fd();
-    if (rc == 0)
-        rc = mp_family_birth(&b->member, b->spec->detached);
-    if (rc == 0 && b->spec->timeout > 0)
-        mp_family_limit(b->member, mp_sys_now() + b->spec->timeout);
-    return rc;
-}
-
-/* A forked child tells about its options by a pipe. */
-static int birth_open_report(birth *b) {
-    if (mp_setup_is_empty(&b->spec->setup))
-        return 0;
-    if (pipe2(b->report, O_CLOEXEC) != 0)
-        return -errno;
-    b->report[1] = mp_sys_high_fd(b->report[1]); /* a dup2 onto a stream must not hit it */
-    return b->report[1] < 0 ? b->report[1] : 0;
-}
-
-static int keep_watch(const char **step) {
-    int rc = open_keeper();
-    *step = rc < 0 ? "keeper" : "fork";
-    return rc;
-}
-
-static void birth_fail(birth *b) {
-    close_report(&b->report[0]);
-    close_report(&b->report[1]);
-    if (b->member != MP_NOBODY)
-        mp_family_free(b->member);
-    if (b->proc != NULL)
-        proc_free(b->proc);
-}
-
-/* After the fork: holds the child by a pidfd and hears its word. */
-static int birth_finish(birth *b, pid_t pid, const char **step) {
-    adopt(pid, b->member, b->spec, b->proc);
-    if (b->spec->timeout > 0 && b->spec->timeout <= 2 * MP_LOOK)
-        mp_keeper_ring(); /* it might look too late */
-    close_report(&b->report[1]);
-    int rc = b->proc->pidfd < 0 ? b->proc->pidfd : 0;
-    if (rc == -ESRCH) { /* SIGCHLD is ignored: it has ended, and is gone already */
-        settle(b->proc, NULL);
-        rc = 0;
-    }
-    if (rc == 0 && b->report[0] >= 0)
-        rc = mp_setup_hear(b->report[0], step);
-    close_report(&b->report[0]);
-    if (rc < 0)
-        undo(b->proc);
-    return rc;
-}
-
-/* The end of a start: rc is the child's pid, or what failed. */
-static int birth_end(birth *b, int rc, mp_proc **child_out, const char **step) {
-    if (rc < 0) {
-        birth_fail(b);
-        return rc;
-    }
-    rc = birth_finish(b, rc, step);
-    if (rc == 0)
-        *child_out = b->proc;
-    return rc;
-}
-
-int mp_proc_fork(const mp_proc_spec *spec, int (*body)(void *), void *arg, mp_proc **child_out,
-                 const char **step) {
-    birth b = {.spec = spec, .member = MP_NOBODY, .report = {-1, -1}};
-    *step = "fork";
-    int rc = needs_keeper(spec) ? keep_watch(step) : 0;
-    if (rc == 0)
-        rc = birth_open_report(&b);
-    if (rc == 0)
-        rc = birth_open(&b);
-    if (rc == 0) {
-        mp_output_flush(stdout);
-        fflush(NULL);
-        rc = fork_child(&b, body, arg);
-    }
-    return birth_end(&b, rc, child_out, step);
-}
-
-/* Puts the child's tag first, or leaves it out: a detached program is nobody's. */
-static char **tag_program(const birth *b, char **env, char *tag) {
-    mp_family_tag(b->member, tag);
-    env[0] = tag;
-    mp_exec_copy_env(env + 1, env + 1, tag);
-    return b->spec->detached ? env + 1 : env;
-}
-
-int mp_proc_exec(const mp_proc_spec *spec, const mp_program *program, mp_proc **child_out,
-                 const char **step) {
-    char tag[MP_TAG_SIZE];
-    birth b = {.spec = spec, .member = MP_NOBODY, .report = {-1, -1}};
-    int rc = keep_watch(step);
-    if (rc == 0)
-        rc = birth_open(&b);
-    if (rc == 0) {
-        mp_program tagged = *program;
-        tagged.env = tag_program(&b, program->env, tag);
-        mp_output_flush(stdout);
-        fflush(NULL);
-        rc = mp_exec_run(&spec->setup, spec->detached, &tagged, step);
-    }
-    if (rc > 0) {
-        mp_family_program(b.member, rc);
-        b.proc->is_program = 1;
-    }
-    return birth_end(&b, rc, child_out, step);
+void mp_proc_interrupted(int signo) {
+    interrupted_by = signo;
 }
 
 /* --- the end of a child -------------------------------------------------- */
@@ -457,7 +203,7 @@ int mp_proc_exec(const mp_proc_spec *spec, const mp_program *program, mp_proc **
 /* Takes in how the child ended; its pidfd is not needed any more. */
 static void settle(mp_proc *p, const siginfo_t *info) {
     if (info == NULL) {
-        int status = mp_family_status(p->member);
+        int status = mp_family_status(p->kin.member);
         p->stolen = status < 0;
         p->exitcode = status < 0 ? -SIGKILL : status;
     } else {
@@ -468,6 +214,30 @@ static void settle(mp_proc *p, const siginfo_t *info) {
         close(p->pidfd);
     p->pidfd = -1;
     list_remove(p);
+}
+
+int mp_proc_adopt(mp_proc *p, pid_t pid, const mp_kin *kin) {
+    *p = (mp_proc){.pid = pid, .pidfd = (int)syscall(SYS_pidfd_open, pid, 0), .kin = *kin};
+    p->pidfd = mp_sys_high_fd(p->pidfd);
+    list_add(p);
+    if (p->pidfd != -ESRCH)
+        return p->pidfd < 0 ? p->pidfd : 0;
+    settle(p, NULL); /* SIGCHLD is ignored: it has ended, and is gone already */
+    return 0;
+}
+
+/* One that has ended already is gone, and its pid may be another's. */
+void mp_proc_undo(mp_proc *p) {
+    if (!p->ended) {
+        kill(p->pid, SIGKILL);
+        while (waitpid(p->pid, NULL, 0) < 0 && errno == EINTR)
+            continue;
+        if (p->pidfd >= 0)
+            close(p->pidfd);
+        list_remove(p);
+    }
+    mp_family_free(p->kin.member);
+    mp_proc_free(p);
 }
 
 /*
@@ -488,8 +258,8 @@ int mp_proc_ended(mp_proc *p) {
     if (p->ended)
         return 1;
     siginfo_t info = {.si_pid = 0};
-    int keep = p->is_program ? WNOWAIT : 0; /* the family is told before the pid is free */
-    struct rusage used;                     /* glibc's waitid does not tell it */
+    int keep = p->kin.is_program ? WNOWAIT : 0; /* the family is told before the pid is free */
+    struct rusage used;                         /* glibc's waitid does not tell it */
     long rc = syscall(SYS_waitid, P_PIDFD, p->pidfd, &info, WEXITED | WNOHANG | keep, &used);
     if (rc == 0 && info.si_pid == 0)
         return 0;
@@ -497,8 +267,8 @@ int mp_proc_ended(mp_proc *p) {
         return 0;
     if (rc == 0)
         p->cpu_time = cpu_time_of(&used);
-    if (p->is_program) {
-        mp_family_ended(p->member);
+    if (p->kin.is_program) {
+        mp_family_ended(p->kin.member);
         waitid(P_PIDFD, (id_t)p->pidfd, &info, WEXITED | WNOHANG);
     }
     settle(p, rc == 0 ? &info : NULL);
@@ -524,25 +294,25 @@ mp_time mp_proc_cpu_time(const mp_proc *p) {
 }
 
 int mp_proc_overran(const mp_proc *p) {
-    return mp_family_overran(p->member);
+    return mp_family_overran(p->kin.member);
 }
 
 int mp_proc_runs_program(void) {
-    return is_child ? open_keeper() : 0;
+    return is_child ? mp_proc_watch() : 0;
 }
 
 void mp_proc_close(mp_proc *p) {
     if (!p->ended)
         mp_panic("a child that runs is dropped");
-    mp_family_free(p->member);
-    proc_free(p);
+    mp_family_free(p->kin.member);
+    mp_proc_free(p);
 }
 
 /* --- the end of a process that has children ------------------------------ */
 
 static void signal_children(int signo, int daemons_only) {
     for (mp_proc *p = children; p != NULL; p = p->next)
-        if (!p->detached && (p->daemon || !daemons_only))
+        if (!p->kin.detached && (p->kin.daemon || !daemons_only))
             mp_proc_signal(p, signo);
 }
 
@@ -583,9 +353,9 @@ int mp_proc_end(int failed) {
     signal_children(SIGTERM, !failed);
     for (mp_proc *p = children, *next; p != NULL; p = next) {
         next = p->next;
-        if (p->detached)
+        if (p->kin.detached)
             continue;
-        int rc = wait_or_kill(p, failed || p->daemon, deadline);
+        int rc = wait_or_kill(p, failed || p->kin.daemon, deadline);
         if (rc == -EINTR && mp_sys_interrupt_pending() != 0) {
             interrupted = mp_sys_interrupt_take();
             interrupt_end(interrupted, failed);

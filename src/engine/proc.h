@@ -1,15 +1,8 @@
 /*
-** proc.h: birth, end and signals of child processes.
+** proc.h: child processes, their signals and their ends. How they begin is
+** start.h's.
 **
 ** Promises:
-**   - A forked child runs its body and leaves: nothing of it ever returns into
-**     the parent's frames, and no handler of the parent's runs in it.
-**   - A child dies with its creator, however that dies, unless it is detached:
-**     the kernel sends it SIGKILL (PR_SET_PDEATHSIG), and a creator that died
-**     before that was set is noticed by its changed parent. Two limits are the
-**     kernel's: it means the death of the thread that forked, and Lua hosts
-**     start processes from the one that stays; and it forgets the signal of a
-**     child that changes its user or group.
 **   - A signal never reaches a stranger: each child is held by a pidfd.
 **   - No status is taken from others' children: only the pidfd is waited for,
 **     and no handler for SIGCHLD is installed.
@@ -20,31 +13,17 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "engine/exec.h"
-#include "engine/setup.h"
 #include "engine/sys.h"
 
 typedef struct mp_proc mp_proc;
 
-/* How a child is to live. */
-typedef struct mp_proc_spec {
-    int detached;    /* lives on when its creator ends; in a session of its own */
+/* What a child is to its creator and in the family. */
+typedef struct mp_kin {
+    uint32_t member; /* its record in the family */
+    int detached;    /* lives on when its creator ends */
     int daemon;      /* stopped at the creator's normal end, instead of joined */
-    mp_time timeout; /* how long it may run; 0: for ever */
-    mp_setup setup;
-} mp_proc_spec;
-
-/*
-** Forks. The child runs body(arg) and leaves with the status that it returns,
-** through mp_proc_leave. In the parent returns 0 and the new child in *child,
-** or -errno and in *step what failed: "fork" or an option ("cwd", ...).
-*/
-int mp_proc_fork(const mp_proc_spec *spec, int (*body)(void *), void *arg, mp_proc **child,
-                 const char **step);
-
-/* Runs a program (exec.h). Results as above; *step is "command" when it is that. */
-int mp_proc_exec(const mp_proc_spec *spec, const mp_program *program, mp_proc **child,
-                 const char **step);
+    int is_program;  /* runs by exec */
+} mp_kin;
 
 /*
 ** The end of a child in order. `lost` is 0, or the -errno of output that could
@@ -59,8 +38,8 @@ int mp_proc_is_child(void);
 pid_t mp_proc_self(void);
 
 pid_t mp_proc_pid(const mp_proc *p);
-uint32_t mp_proc_member(const mp_proc *p); /* its record in the family */
-int mp_proc_pidfd(const mp_proc *p);       /* -1 once it was reaped */
+uint32_t mp_proc_member(const mp_proc *p);
+int mp_proc_pidfd(const mp_proc *p); /* -1 once it was reaped */
 
 /* Reaps without waiting: 1 when the child has ended, 0 while it lives. */
 int mp_proc_ended(mp_proc *p);
@@ -113,5 +92,26 @@ void mp_proc_open(void);
 ** it. If the host then exits with a failure, its status is 128 + signo.
 */
 void mp_proc_interrupted(int signo);
+
+/* --- for start.c --------------------------------------------------------- */
+
+/* Room for a child that is to be, or NULL; free gives it back if there is none. */
+mp_proc *mp_proc_new(void);
+void mp_proc_free(mp_proc *p);
+
+/* fork(), with the guards of foreign forks silent. */
+pid_t mp_proc_clone(void);
+
+/* First in a forked child: the process is a new one, without children. */
+void mp_proc_begin(void);
+
+/* Makes sure that the keeper runs: 0 or -errno. */
+int mp_proc_watch(void);
+
+/* The room becomes the child `pid`, which a pidfd holds from here on: 0 or -errno. */
+int mp_proc_adopt(mp_proc *p, pid_t pid, const mp_kin *kin);
+
+/* A start has failed after the fork: the child ends, and is not to be seen again. */
+void mp_proc_undo(mp_proc *p);
 
 #endif
