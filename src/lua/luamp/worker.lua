@@ -1,0 +1,228 @@
+-- luamp.worker: a process of a pool, which runs tasks.
+--
+-- The loop is the binding's (worker.c); here are the turns of a worker's life, and what
+-- seldom happens in it.
+
+local core = require "luamp.core"
+local errors = require "luamp.errors"
+local life = require "luamp.life"
+
+local worker = {}
+
+local unpack, next = table.unpack, next
+local now = life.now
+
+-- --- functions ------------------------------------------------------------------
+
+-- How a function that is kept is called with a task's item, by the mode of its call.
+local modes = {}
+
+function modes.one(f) return f, false end
+
+function modes.all(f) return f, true end
+
+function modes.star(f)
+    return function(list)
+        if type(list) ~= "table" then
+            error("an item of starmap must be a list of arguments, and this is a " .. type(list), 0)
+        end
+        return f(unpack(list, 1, list.n or #list))
+    end, false
+end
+
+function modes.truth(f)
+    return function(...) return not not f(...) end, false
+end
+
+-- A part of a reduction: from its own copy of the identity over some items. `worker.item` is the one of
+-- them that it has come to.
+function modes.fold(f)
+    return function(acc, items)
+        for i = 1, items.n do
+            worker.item = i
+            acc = f(acc, items[i])
+        end
+        return acc
+    end, false
+end
+
+-- What a worker makes of an item before the function has it.
+local readers = {}
+
+function readers.chunk(f)
+    local read = require "luamp.inputs".read_chunk
+    return function(item) return f(read(item)) end
+end
+
+-- The function as a worker calls it, and whether all of its results are wanted.
+function worker.function_of(mode, f, reader)
+    if reader and mode == "fold" then
+        local read = require "luamp.inputs".read_chunk
+        local inner = f
+        f = function(acc, item) return inner(acc, read(item)) end
+    elseif reader then
+        f = readers[reader](f)
+    end
+    return modes[mode](f)
+end
+
+-- The same for items that this process has inherited: it is told their numbers.
+local function inherited(from)
+    local f, list = from.f, from.list
+    return function(a, b)
+        if b == nil then return f(list[a]) end
+        local group = { n = b[2] - b[1] + 1 } -- of a reduction, from `a` on
+        for i = b[1], b[2] do group[i - b[1] + 1] = list[i] end
+        return f(a, group)
+    end, from.is_whole
+end
+
+-- --- randomness -----------------------------------------------------------------
+
+-- Random numbers of a task, and of what it starts, depend on the seed, the call and the task's number.
+local function seeding(seed, is_process)
+    local randomseed, random = math.randomseed, math.random
+    return function(index, call)
+        local of_call = seed ~ (call * 0x9E3779B97F4A7C15)
+        randomseed(of_call, index)
+        if not is_process then return end
+        now.seed, now.started, now.n_pools = random(0), 0, 0
+        randomseed(of_call, index)
+    end
+end
+
+-- --- what a worker leaves ---------------------------------------------------------
+
+-- Resident memory of this process, in bytes.
+local function rss()
+    local file <close> = io.open "/proc/self/statm"
+    local pages = file and file:read "a":match "^%d+ (%d+)"
+    return (tonumber(pages) or 0) * 4096 -- the page of the machines that luamp runs on
+end
+
+-- Looks now and then whether the process has grown too large.
+local function grown(limit)
+    local clock, last = core.clock, 0
+    return function()
+        local at = clock()
+        if at - last < 0.01 then return false end
+        last = at
+        return rss() > limit
+    end
+end
+
+-- A function that ends the pools and processes that a task has left: not those that were there before it was
+-- asked for, which are the worker's (of its `init`), nor what is detached.
+function worker.ender()
+    local kept = setmetatable({}, { __mode = "k" })
+    for _, s in ipairs(now.running) do kept[s] = true end
+    for p in pairs(now.pools or {}) do kept[p] = true end
+    return function() worker.end_children(kept) end
+end
+
+function worker.end_children(kept)
+    local list = {}
+    for p, object in pairs(now.pools or {}) do
+        if not kept[p] then object:terminate() end
+    end
+    for _, s in ipairs(now.running) do
+        if not kept[s] and not s.detached then list[#list + 1] = s end
+    end
+    for _, s in ipairs(list) do core.signal(s.handle, 15) end
+    local deadline = core.deadline(0.5)
+    for _, s in ipairs(list) do
+        while s.status == "running" and core.await(s.handle, deadline) == nil do end
+        core.signal(s.handle, 9)
+        while s.status == "running" and not core.await(s.handle, core.deadline()) do end
+    end
+    require "luamp.process".active()
+end
+
+local function caught(value)
+    return errors.caught(value, life.name(life.own()), now.this.pid, errors.traceback(2))
+end
+
+-- An error object as it can be sent: without its value, if that cannot.
+local function failure(e)
+    if not errors.is_error(e) then e = life.explain(errors.caught(e, life.name(life.own()), now.this.pid, "")) end
+    e.item = worker.item
+    if not core.worker.can_send(e) then
+        local plain = {}
+        for key, value in next, e do plain[key] = value end
+        plain.value = nil
+        e = errors.new(plain)
+    end
+    return e
+end
+
+local function unsendable(n, ...)
+    local values = { n = n, ... }
+    return errors.new { kind = "unsendable", process = life.name(life.own()), pid = now.this.pid,
+        message = require "luamp.culprit" (values, n, "result %d")
+            or "cannot send the results: they changed meanwhile" }
+end
+
+-- --- its life ---------------------------------------------------------------------
+
+-- mp.worker of worker `id`. running() gives a table that says which task runs there, or nil; else the
+-- binding knows that.
+function worker.make_state(id, running)
+    return setmetatable({ id = id }, { __index = function(_, key)
+        if key ~= "task" and key ~= "attempt" then return nil end
+        local index, attempt
+        if running then
+            local task = running() or {}
+            index, attempt = task.index, task.attempt
+        else
+            index, attempt = core.worker.task()
+        end
+        return key == "task" and index or key == "attempt" and attempt or nil
+    end })
+end
+
+-- A function that sets the debug hook which the worker had before its tasks; or nil.
+local function hook_of_script()
+    local sethook, hook, mask, count = debug.sethook, debug.gethook()
+    if type(hook) ~= "function" then return nil end
+    return function() sethook(hook, mask, count) end
+end
+
+-- What the binding calls: see worker.c.
+function worker.hooks(given, is_process)
+    return {
+        prepare = function(mode, f, reader)
+            if mode == "inherited" then return inherited(given.from) end
+            return worker.function_of(mode, f, reader)
+        end,
+        before = given.seed and seeding(given.seed, is_process) or nil,
+        after = given.max_rss and grown(given.max_rss) or nil,
+        end_children = worker.ender(), set_hook = hook_of_script(), caught = function(value)
+            return errors.caught(value, life.name(life.own()), now.this.pid, errors.traceback(3))
+        end, failure = failure, unsendable = unsendable,
+    }
+end
+
+local LONGEST <const> = 1000 -- bytes of a message, where there is no memory for all of it
+
+-- Says that this process will not serve, because of that error.
+local function refuse(board, id, e)
+    if pcall(core.worker.refuse, board, id, e) then return end
+    core.worker.refuse(board, id, errors.new { kind = e.kind, process = e.process, pid = e.pid,
+        message = e.message:sub(1, LONGEST), traceback = e.traceback and e.traceback:sub(1, LONGEST) })
+end
+
+-- The body of a worker: for the board, as number `id`.
+function worker.main(board, id, given)
+    now.worker_of = package.loaded.luamp
+    now.worker_of.worker = worker.make_state(id)
+    now.cpu_divisor = given.cpu_divisor
+    if given.init then
+        local ok, e = xpcall(given.init, caught, unpack(given.initargs or {}, 1, given.initargs and
+            (given.initargs.n or #given.initargs) or 0))
+        if not ok then return refuse(board, id, failure(e)) end
+    end
+    core.worker.serve(board, id, worker.hooks(given, true), given.max_tasks)
+    if given.exit then given.exit() end
+end
+
+return worker
