@@ -1,0 +1,61 @@
+-- Frames around what comes from outside the family: broken builds, as ../mutate says.
+return {
+    {
+        name = "the checksum of a frame is not looked at",
+        file = "src/engine/frame.c",
+        from = "    if (head.checksum != checksum(head, &payload, 1))\n",
+        to = "    if (head.checksum == 0)\n",
+        spec = "spec/outside_spec.lua",
+        filter = "with any one bit changed",
+    },
+    {
+        name = "the length of a frame is not looked at",
+        file = "src/engine/frame.c",
+        from = "    if (head.len != payload.iov_len)\n",
+        to = "    if (head.len == 0)\n",
+        spec = "spec/outside_spec.lua",
+        filter = "that is cut anywhere",
+    },
+    {
+        name = "the version of a frame is not looked at",
+        file = "src/engine/frame.c",
+        from = "    if (head.version != VERSION)\n",
+        to = "    if (head.version == 0)\n",
+        spec = "spec/outside_spec.lua",
+        filter = "of another version",
+    },
+    {
+        name = "the head of a frame is not in its checksum",
+        file = "src/engine/frame.c",
+        from = "go_on(UINT32_MAX, &head, sizeof head)",
+        to = "go_on(UINT32_MAX, &head, 0)",
+        spec = "spec/outside_spec.lua",
+        filter = "is what frame.h says",
+    },
+    {
+        name = "what is not the family's needs no frame",
+        file = "src/binding/decode.c",
+        from = "    if (!is_ours)\n        open_frame",
+        to = "    if (!is_ours && len > 8 && *bytes == 'l')\n        open_frame",
+        spec = "spec/outside_spec.lua",
+        filter = "is demanded",
+    },
+    {
+        name = "the settings of a fresh image are taken as they come",
+        edits = {
+            { file = "src/binding/life.c", from = "mp_codec_decode(L, bytes, len, part != 0)",
+                to = "mp_codec_decode(L, bytes, len, 1)" },
+            { file = "src/lua/luamp/image.lua",
+                from = "return core.frame(core.encode {", to = "return (core.encode {" },
+        },
+        spec = "spec/outside_spec.lua",
+        filter = "that were damaged on the way",
+    },
+    {
+        name = "a frame is sound whatever its last byte is",
+        file = "src/engine/frame.c",
+        from = "head.checksum != checksum(head, &payload, 1)",
+        to = "head.checksum != checksum(head, &(struct iovec){payload.iov_base, payload.iov_len & ~(size_t)1}, 1)",
+        command = "spec/fuzz/run 40000",
+    },
+}

@@ -1,0 +1,51 @@
+-- What the examples and the tutorial of pools show: broken builds, as ../mutate says.
+return {
+    {
+        name = "a piece of a file begins in the middle of a line",
+        file = "src/lua/luamp/inputs.lua",
+        from = "local from = skip_line(file, c.from)",
+        to = "local from = c.from",
+        spec = "spec/tutorial_spec.lua",
+        filter = "shows what chunks.lua prints",
+    },
+    {
+        name = "chunks are combined from right to left",
+        file = "src/lua/luamp/calls.lua",
+        from = "(combine or f)(acc, list[i])",
+        to = "(combine or f)(list[i], acc)",
+        spec = "spec/tutorial_spec.lua",
+        filter = "shows what reduce.lua prints",
+    },
+    {
+        name = "a list of results with nil does not say how long it is",
+        file = "src/lua/luamp/calls.lua",
+        from = "then call.list.n = n_items(call) end",
+        to = "then n_items(call) end",
+        spec = "spec/tutorial_spec.lua",
+        filter = "shows what collect.lua prints",
+    },
+    {
+        name = "a search looks at a window and no further",
+        file = "src/lua/luamp/calls.lua",
+        from = "if is_known or call.taken == at - 1 then",
+        to = "if is_known or at > call.window or call.taken == at - 1 then",
+        spec = "spec/pool_examples_spec.lua",
+        filter = "finds the first number",
+    },
+    {
+        name = "options before 'combine' are taken for it by mp.reduce, and no advice is given",
+        file = "src/lua/luamp/pool.lua",
+        from = "rest[at], rest.n = rest[at] and of_call, math.max(rest.n, at)",
+        to = "rest[at], rest.n = of_call, math.max(rest.n, at)",
+        spec = "spec/tutorial_spec.lua",
+        filter = "where the options of reduce stand",
+    },
+    {
+        name = "without workers, results that are taken as they come get lost",
+        file = "src/lua/luamp/serial.lua",
+        from = "arrivals[kept.n_arrived] = index",
+        to = "arrivals[#arrivals + 1] = index",
+        spec = "spec/tutorial_spec.lua",
+        filter = "the same with LUAMP_BACKEND=serial",
+    },
+}
