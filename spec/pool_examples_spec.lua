@@ -1,0 +1,168 @@
+-- pool_examples_spec.lua: the scripts of scripts/ about pools do what they say. That their page shows what
+-- they print is examples_spec.lua's.
+local helper = require "spec.helper"
+local example = require "spec.example"
+local lfs = require "lfs"
+
+local root, run, succeeds, files = example.root, example.run, example.succeeds, example.files
+
+describe("squares.lua", function()
+    it("gives the squares in order, by each call", function()
+        assert.equal([[
+a loop:         9 1 16 1 25 81
+mp.map:         9 1 16 1 25 81
+pool:map:       9 1 16 1 25 81
+by two values:  3 4 9
+those above 10: 4 5 9
+item 1:         10 x 10 = 100
+item 2:         20 x 20 = 400
+item 3:         30 x 30 = 900
+]], succeeds(run "luamp scripts/squares.lua"))
+    end)
+end)
+
+describe("mandelbrot_pool.lua", function()
+    local function draw(script)
+        local result = run(("luamp scripts/%s image.ppm"):format(script), { LUAMP_CPUS = "2" })
+        return helper.read(result.cwd .. "/image.ppm"), succeeds(result)
+    end
+
+    it("draws what mandelbrot.lua draws", function()
+        local image, said = draw "mandelbrot_pool.lua"
+        assert.matches("^image.ppm: 720 x 480 pixels, by [12] workers\n$", said)
+        assert.is_true(image == draw "mandelbrot.lua")
+    end)
+end)
+
+describe("wordcount_pool.lua", function()
+    -- The lines of words, and both counts.
+    local function counted(command)
+        local text = succeeds(run(command))
+        local top, words, different = text:match "^(.-)(%d+) words, (%d+) different;[^\n]*\n$"
+        return { top, words, different }
+    end
+
+    local function quoted(paths)
+        local words = {}
+        for i, path in ipairs(paths) do words[i] = helper.quote(path) end
+        return table.concat(words, " ")
+    end
+
+    it("counts what wordcount.lua counts, small files and large ones", function()
+        local dir = helper.tmpdir()
+        local text = helper.read "README.md"
+        helper.write(dir .. "/large", text:rep((3 << 20) // #text)) -- of several pieces
+        helper.write(dir .. "/one line", ("word and "):rep(300000))
+        helper.write(dir .. "/empty", "")
+        helper.write(dir .. "/-small", "not the end")
+        local paths = files(dir, "%a")
+        assert.same(counted("luamp scripts/wordcount.lua " .. quoted(paths)),
+            counted("luamp scripts/wordcount_pool.lua " .. quoted(paths)))
+    end)
+
+    it("takes folders with all that lies in them", function()
+        local text = succeeds(run("luamp scripts/wordcount_pool.lua LICENSE " .. helper.quote(root .. "/src/engine")))
+        local paths = files(root .. "/src/engine", "%.[ch]$")
+        assert.equal(#paths + 1, tonumber(text:match "files: (%d+)\n$"))
+        assert.same(counted("luamp scripts/wordcount.lua LICENSE " .. quoted(paths)),
+            counted("luamp scripts/wordcount_pool.lua LICENSE " .. helper.quote(root .. "/src/engine")))
+    end)
+
+    it("says which file it cannot read, and counts nothing then", function()
+        local result = run "luamp scripts/wordcount_pool.lua LICENSE no/such"
+        assert.same({ 1, "" }, { result.status, result.stdout })
+        assert.matches("^wordcount: find: [^\n]*no/such[^\n]*: No such file or directory\n$", result.stderr)
+        result = run "luamp scripts/wordcount_pool.lua"
+        assert.equal(1, result.status)
+        assert.matches("usage: wordcount_pool.lua FILE%-OR%-FOLDER", result.stderr)
+    end)
+end)
+
+describe("downloads.lua", function()
+    local expected = "index.html  13 bytes, at run 1\nstyle.css   19 bytes, at run 1\n"
+        .. "late.png    6 bytes, at run 2\nnever.js    given up after 3 runs: exit\nruns again: 3\n"
+
+    -- A folder for PATH with those programs and no others.
+    local function only(names)
+        local dir = helper.tmpdir()
+        for name in names:gmatch "%S+" do
+            local path = helper.run("command -v " .. name).stdout:gsub("\n$", "")
+            assert(lfs.link(path, dir .. "/" .. name, true))
+        end
+        return dir
+    end
+
+    it("tries again what is late, and gives up what is never there", function()
+        assert.equal(expected, succeeds(run "luamp scripts/downloads.lua"))
+    end)
+
+    it("does without curl, and leaves nothing behind", function()
+        local result = run("luamp scripts/downloads.lua", { PATH = only "sh cp mkdir rm" })
+        assert.equal(expected, succeeds(result))
+        assert.same({ result.cwd .. "/LICENSE", result.cwd .. "/scripts" }, files(result.cwd, "%a"))
+    end)
+
+    it("fetches the URLs of the command line into this folder", function()
+        if helper.run("command -v curl").status ~= 0 then pending "curl is not installed" end
+        local dir = helper.tmpdir()
+        helper.write(dir .. "/page.html", "hello")
+        local result = run(("luamp scripts/downloads.lua file://%s/page.html file://%s/none"):format(dir, dir))
+        local said = succeeds(result)
+        assert.matches("/page.html 5 bytes, at run 1\n[^\n]*/none given up after 3 runs: exit\nruns again: 2\n$", said)
+        assert.equal("hello", helper.read(result.cwd .. "/page.html"))
+    end)
+
+    it("does not run again what cannot be run", function()
+        local result = run("luamp scripts/downloads.lua http://127.0.0.1/x", { PATH = only "sh" })
+        assert.equal("http://127.0.0.1/x given up after 1 runs: error\nruns again: 0\n", succeeds(result))
+    end)
+end)
+
+describe("montecarlo.lua", function()
+    it("comes to the same by any number of workers, and near pi", function()
+        local text = succeeds(run "luamp scripts/montecarlo.lua 200000")
+        local n, pi = 0, nil
+        for workers, estimate in text:gmatch "workers: (%d)  pi: ([%d.]+)\n" do
+            n = n + 1
+            pi = pi or estimate
+            assert.equal(pi, estimate, workers)
+        end
+        assert.equal(3, n)
+        assert.is_true(math.abs(tonumber(pi) - math.pi) < 0.05, pi)
+        assert.matches("another seed:\ttrue\n$", text)
+        assert.equal(text, succeeds(run "luamp scripts/montecarlo.lua 200000"))
+    end)
+
+    it("takes nothing but a whole number", function()
+        local result = run "luamp scripts/montecarlo.lua 1.5"
+        assert.same({ 1, "usage: montecarlo.lua [SAMPLES], a whole number from 40 on\n" },
+            { result.status, result.stderr })
+    end)
+end)
+
+describe("retry.lua", function()
+    it("runs again what is worth it, and says which attempt it was", function()
+        local text = succeeds(run "luamp scripts/retry.lua")
+        assert.equal("1\tsteady: answered at attempt 1\n2\tshaky: answered at attempt 3\n"
+            .. "3\tslow: answered at attempt 2\n4\tdeadly: answered at attempt 2\n5\tnil\n"
+            .. "task 5, attempt 1: 404 not found\nrun again:\t4\tworkers replaced:\t2\n", text)
+    end)
+end)
+
+describe("search.lua", function()
+    it("finds the first number, and looks at none that is far behind it", function()
+        for steps, n in pairs { [-1] = 1, [1] = 2, [111] = 27, [261] = 6171, [350] = 77031 } do
+            local text = succeeds(run("luamp scripts/search.lua " .. steps))
+            assert.equal(n, tonumber(text:match "^from (%d+) it is %d+ steps\n$"), text)
+        end
+        assert.equal(1, run "luamp scripts/search.lua x".status)
+    end)
+end)
+
+describe("reduce.lua", function()
+    it("makes one value of many, in order", function()
+        local text = succeeds(run "luamp scripts/reduce.lua")
+        assert.equal("sum:\t5000050000\nin order:\tparallel\ngreatest:\t9\n"
+            .. "values:\t99\tmean:\t50.0\tvariance:\t816.66666666667\nuntouched:\t0\n", text)
+    end)
+end)
