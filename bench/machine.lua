@@ -4,10 +4,11 @@ local shell = require "shell"
 
 local machine = {}
 
--- "0-2,5" gives { 0, 1, 2, 5 }; nil when it is no such list.
+-- "0-2,5" gives { 0, 1, 2, 5 }, and "0/1" { 0, 1 }; nil when it is no such list.
 function machine.cpus(text)
     local list = {}
-    for part in (text or ""):gmatch("[^,]+") do
+    text = (text or ""):gsub("^(%d+)/(%d+)$", "%1,%2")
+    for part in text:gmatch("[^,]+") do
         local first, last = part:match("^(%d+)%-(%d+)$")
         first = tonumber(first or part:match("^%d+$"))
         if not first then return nil end
@@ -50,16 +51,27 @@ end
 -- may be a script that looks for it, which would count as Python's start) and
 -- for its version.
 local hosts = {
+    C = { "sh", "-c", "echo cc; cc -dumpfullversion" },
     python3 = { "python3", "-c", [[
 import sys, multiprocessing
 print(sys.executable)
 print(sys.version.split()[0])]] },
     perl = { "perl", "-MTime::HiRes", "-e", [[print "$^X\n", substr($^V, 1), "\n"]] },
     node = { "node", "-p", "process.execPath + '\\n' + process.versions.node" },
+    erlang = { "erl", "-noshell", "-eval", [[
+io:format("escript~n~s~n", [erlang:system_info(otp_release)]), halt().]] },
+    mce = { "perl", "-MMCE::Map", "-MTime::HiRes", "-e", [[print "$^X\n$MCE::Map::VERSION\n"]] },
+    -- Another program of that name is no peer.
+    parallel = { "sh", "-c", [[
+command -v perl
+parallel --version | sed -n '1s/^GNU parallel //p']] },
     lanes = { "lua5.4", "-e", [[
 local lanes = require "lanes"
 print "lua5.4"
 print((lanes.ABOUT or lanes.configure().ABOUT).version)]] },
+    cjson = { "lua5.4", "-e", [[print("lua5.4") print(require "cjson"._VERSION)]] },
+    cmsgpack = { "lua5.4", "-e", [[print("lua5.4") print((require "cmsgpack"._VERSION:gsub("^%S+ ", "")))]] },
+    luajit = { "luajit", "-e", [[require "string.buffer" print("luajit") print((jit.version:gsub("^%S+ ", "")))]] },
 }
 
 -- { path =, version = } of a host, or nil when it is not here.

@@ -14,19 +14,33 @@ local function contender(row, kind, name, argv, count)
     return { row = row, kind = kind, name = name, argv = argv, count = count or row.count }
 end
 
+local function of_luamp(folder, args, setup)
+    return { setup.luamp, ("%s/%s/luamp.lua"):format(setup.bench, folder), table.unpack(args) }
+end
+
+local function of_yardstick(row, args, setup)
+    local base = row.base or {}
+    local folder = base.folder or row.folder
+    args = base.args or args
+    if base.host == "luamp" then return of_luamp(folder, args, setup) end
+    return { setup.build .. "/" .. folder, table.unpack(args) }
+end
+
 -- The contenders of a row, the yardstick first and luamp second. `setup` has
 -- `luamp`, `build` and `bench` (paths) and `hosts` (as machine.find tells).
 function measure.contenders(row, setup)
     local folder = setup.bench .. "/" .. row.folder .. "/"
+    local args = row.args or {}
     local list = {
-        contender(row, "yardstick", row.yardstick, { setup.build .. "/" .. row.folder }),
-        contender(row, "luamp", "luamp", { setup.luamp, folder .. "luamp.lua" }),
+        contender(row, "yardstick", row.yardstick, of_yardstick(row, args, setup)),
+        contender(row, "luamp", "luamp", of_luamp(row.folder, args, setup)),
     }
     for _, peer in ipairs(row.peers) do
         local host = setup.hosts[peer.host]
         if host then
             local name = peer.host .. ", " .. peer.label
-            local argv = { host.path, folder .. peer.file, table.unpack(peer.args or {}) }
+            local argv = peer.host == "C" and { list[1].argv[1] } or { host.path, folder .. peer.file }
+            table.move(peer.args or {}, 1, #(peer.args or {}), #argv + 1, argv)
             local c = contender(row, "peer", name, argv, peer.count)
             c.lead = peer.lead
             list[#list + 1] = c

@@ -32,11 +32,24 @@ local function judge(result, value, sign, bound)
     result.target = { sign = sign, bound = bound, verdict = meets and "ok" or "MISSED" }
 end
 
-local function judge_luamp(result, target)
-    if target.at_most then
+-- Where a time is granted besides, it is what luamp's exceeds the bound by that is judged.
+local function judge_excess(result, yardstick, target, unit)
+    local list = {}
+    for round, seconds in ipairs(result.seconds) do list[round] = seconds - target.at_most * yardstick[round] end
+    judge(result, report.quantile(list, 0.5), "<=", target.plus)
+    result.target.bound, result.target.plus, result.target.plus_unit = target.at_most, target.plus, unit
+end
+
+local function judge_luamp(result, yardstick, target, unit)
+    if target.plus then
+        judge_excess(result, yardstick, target, unit)
+    elseif target.at_most then
         judge(result, result.ratio.median, "<=", target.at_most)
-    else
+    elseif target.at_least then
         judge(result, result.ratio.median, ">=", target.at_least)
+    elseif target.within then
+        judge(result, result.median, "<=", target.within)
+        result.target.unit = unit
     end
 end
 
@@ -49,18 +62,21 @@ end
 -- What was measured of one row, as plain data: for each contender its seconds,
 -- `ratio` (against the yardstick, in time or in speed as the row says; the
 -- yardstick's own is against its median, and tells how quiet it was), for a
--- peer also `lead` (how many times as fast luamp was), and `target`. The first
--- contender is the yardstick, the second luamp.
+-- peer also `lead` (how many times as fast luamp was), and `target`, whose bound
+-- is a ratio, or seconds when it has the row's `unit`, and which may grant seconds
+-- besides (`plus`, shown in `plus_unit`). The first contender is the
+-- yardstick, the second luamp.
 function report.judge(row, contenders)
     local yardstick, luamp = contenders[1].seconds, contenders[2].seconds
-    local by_speed = row.target.at_least ~= nil
+    local goal = row.target or {}
+    local by_speed = goal.at_least ~= nil
     local results = {}
     for i, c in ipairs(contenders) do
         local result = { name = c.name, kind = c.kind, seconds = c.seconds }
         result.median = report.quantile(c.seconds, 0.5)
         local base = c.kind == "yardstick" and constant(result.median, #yardstick) or yardstick
         result.ratio = by_speed and ratio(base, c.seconds) or ratio(c.seconds, base)
-        if c.kind == "luamp" then judge_luamp(result, row.target) end
+        if c.kind == "luamp" then judge_luamp(result, yardstick, goal, row.unit) end
         if c.kind == "peer" then
             result.lead = ratio(c.seconds, luamp)
             if c.lead then judge(result, result.lead.median, ">=", c.lead) end
@@ -97,7 +113,9 @@ end
 
 local function target(t)
     if not t then return "" end
-    return string.format("%s %gx %s", t.sign, t.bound, t.verdict)
+    local bound = t.unit and report.amount(t.bound, t.unit) or string.format("%.3gx", t.bound)
+    if t.plus then bound = bound .. " + " .. report.amount(t.plus, t.plus_unit) end
+    return string.format("%s %s %s", t.sign, bound, t.verdict)
 end
 
 local layout = "  %-34s %11s   %-22s %-22s %s"

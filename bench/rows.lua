@@ -12,13 +12,20 @@
 --   output      for "whole": what the program has to print, the last line
 --               last, the others in any order
 --   yardstick   what the C program does, in words
---   target      luamp against the yardstick: at_most = times its time, or
---               at_least = times its speed; it also says in which of the two
---               the row's ratios are shown
---   peers       in order: host (see machine.lua), file in the folder and its
---               args, label, count, and lead: how many times as fast as it
---               luamp has to be (none: shown, and nothing is promised)
-return {
+--   args        what the yardstick and luamp get before the count (none: nothing)
+--   base        where the yardstick is another program than the folder's, or
+--               gets other args: its folder, its args, and its host, if that is
+--               luamp and not C
+--   target      luamp against the yardstick: at_most = times its time (and
+--               plus = seconds), or at_least = times its speed; it also says in
+--               which of the two the row's ratios are shown. Where the goal is a
+--               time that was set beforehand: within = seconds. None: nothing is
+--               promised
+--   peers       in order: host (see machine.lua), file in the folder (none for
+--               host C, which is the yardstick's program) and its args, label,
+--               count, and lead: how many times as fast as it luamp has to be
+--               (none: shown, and nothing is promised)
+local rows = {
     {
         id = "1",
         name = "start + join, small state",
@@ -29,11 +36,40 @@ return {
         yardstick = "fork, _exit, wait",
         target = { at_most = 1.35 },
         peers = {
-            { host = "python3", file = "python3.py", label = "fork", count = 40, lead = 15 },
+            { host = "python3", file = "python3.py", args = { "fork" }, label = "fork", count = 40, lead = 15 },
             { host = "perl", file = "perl.pl", args = { "_exit" }, label = "fork + _exit", count = 100, lead = 5 },
             { host = "perl", file = "perl.pl", args = { "exit" }, label = "fork + exit", count = 50 },
             { host = "lanes", file = "lanes.lua", label = "all libraries", count = 100, lead = 1 },
             { host = "node", file = "node.js", label = "worker thread", count = 8 },
+        },
+    },
+    {
+        id = "3",
+        name = "start + join, forkserver",
+        folder = "start_join",
+        how = "loop",
+        count = 200,
+        unit = "us",
+        yardstick = "a zygote's fork, new Lua state",
+        args = { "forkserver" },
+        target = { at_most = 1.5 },
+        peers = {
+            { host = "python3", file = "python3.py", args = { "forkserver" }, label = "forkserver", count = 10,
+                lead = 80 },
+        },
+    },
+    {
+        id = "3s",
+        name = "start + join, spawn",
+        folder = "start_join",
+        how = "loop",
+        count = 100,
+        unit = "us",
+        yardstick = "posix_spawn of C and Lua",
+        args = { "spawn" },
+        target = { at_most = 1.3 },
+        peers = {
+            { host = "python3", file = "python3.py", args = { "spawn" }, label = "spawn", count = 4, lead = 40 },
         },
     },
     {
@@ -64,6 +100,7 @@ return {
         peers = {
             { host = "python3", file = "python3.py", label = "subprocess", count = 40 },
             { host = "perl", file = "xargs.pl", label = "xargs", count = 100, lead = 1.1 },
+            { host = "parallel", file = "parallel.pl", label = "one at a time", count = 100, lead = 6 },
         },
     },
     {
@@ -93,3 +130,242 @@ return {
         },
     },
 }
+
+-- Queues, a row for each thing that is passed. `kind`, and how many put and get, are what
+-- the programs are told.
+local function add_queue(row, kind, n_putters, n_getters, peers)
+    row.folder, row.how = "queue", "loop"
+    row.args = { kind, tostring(n_putters), tostring(n_getters) }
+    row.peers = peers
+    for _, peer in ipairs(peers) do
+        peer.args = peer.args or { kind }
+        peer.file = peer.file or peer.host .. (peer.host == "node" and ".js" or ".lua")
+    end
+    rows[#rows + 1] = row
+end
+
+local function python(class, kind, n_putters, n_getters, count, lead)
+    return { host = "python3", file = "python3.py", label = class, count = count, lead = lead,
+        args = { class, kind, tostring(n_putters), tostring(n_getters) } }
+end
+
+add_queue({ id = "11", name = "integers through a queue", count = 200000, unit = "M/s",
+    yardstick = "C ring with two locks", target = { at_least = 0.3 } }, "each", 1, 1, {
+    python("Queue", "each", 1, 1, 20000, 30),
+    python("SimpleQueue", "each", 1, 1, 20000),
+    python("Pipe", "each", 1, 1, 20000),
+    { host = "node", label = "postMessage", count = 50000, lead = 5 },
+    { host = "lanes", label = "linda", count = 50000, lead = 4 },
+    { host = "erlang", file = "erlang.escript", label = "message", count = 100000 },
+})
+add_queue({ id = "11b", name = "integers through a queue, a thousand with each call", count = 400000, unit = "M/s",
+    yardstick = "C ring, one with each call", target = { at_least = 0.9 } }, "many", 1, 1, {
+    python("Queue", "many", 1, 1, 200000),
+    python("Pipe", "many", 1, 1, 200000),
+    { host = "node", label = "postMessage", count = 200000 },
+    { host = "lanes", label = "linda", count = 50000 },
+})
+for _, n in ipairs { { 4, 1 }, { 1, 4 }, { 4, 4 } } do
+    local n_putters, n_getters = n[1], n[2]
+    add_queue({ id = ("11m%d%d"):format(n_putters, n_getters), count = 100000, unit = "M/s",
+        name = ("integers through a queue, %d putters, %d getters"):format(n_putters, n_getters),
+        yardstick = "C ring with two locks", target = { at_least = 0.3 } }, "each", n_putters, n_getters, {
+        python("Queue", "each", n_putters, n_getters, 10000),
+        python("SimpleQueue", "each", n_putters, n_getters, 10000),
+    })
+end
+add_queue({ id = "12", name = "there and back through two queues", count = 20000, unit = "us",
+    yardstick = "two C rings with locks", target = { at_most = 4 } }, "trip", 1, 1, {
+    python("Queue", "trip", 1, 1, 1000, 100),
+    python("Pipe", "trip", 1, 1, 2000),
+    { host = "node", label = "postMessage", count = 2000 },
+    { host = "lanes", label = "linda", count = 2000 },
+    { host = "erlang", file = "erlang.escript", label = "message", count = 20000 },
+})
+add_queue({ id = "13", name = "strings of 1 MiB through a queue", count = 200, unit = "us",
+    yardstick = "C ring, copied in and out", target = { at_least = 0.4 } }, "strings", 1, 1, {
+    { host = "C", label = "pipe", args = { "pipe", "1", "1" }, count = 100, lead = 3 },
+    python("Queue", "strings", 1, 1, 100, 15),
+    python("Pipe", "strings", 1, 1, 100),
+    { host = "node", label = "postMessage", count = 100 },
+    { host = "lanes", label = "linda", count = 100 },
+    { host = "erlang", file = "erlang.escript", label = "binary, shared", count = 1000 },
+})
+
+-- Dicts: a row for each kind of call and number of processes.
+for _, kind in ipairs { "set", "get", "update" } do
+    for _, n in ipairs { 1, 2, 8 } do
+        local args = { kind, tostring(n) }
+        rows[#rows + 1] = {
+            id = ("16d%s%d"):format(kind:sub(1, 1), n), folder = "dict", how = "loop", count = 200000, unit = "ns",
+            name = ("%s of a dict, %d process%s"):format(kind, n, n == 1 and "" or "es"), args = args,
+            yardstick = "C table with 64 locks",
+            peers = {
+                { host = "python3", file = "python3.py", label = "Manager().dict()", count = 2000, args = args },
+            },
+        }
+    end
+end
+
+-- Pools. `kind` is what the programs are told, and how many workers there are; `peers` are
+-- lists of host, label, count, lead, the class of Python being its label.
+local pool_files = { python3 = "python3.py", node = "node.js", erlang = "erlang.escript", mce = "mce.pl" }
+
+local function add_pool(row, kind, n_workers, peers)
+    local words = { kind, tostring(n_workers) }
+    row.folder, row.how, row.args, row.peers = "pool", "loop", words, {}
+    for i, peer in ipairs(peers) do
+        local host, label, count, lead = table.unpack(peer)
+        row.peers[i] = { host = host, file = pool_files[host], label = label, count = count, lead = lead,
+            args = host == "python3" and { label, table.unpack(words) } or words }
+    end
+    rows[#rows + 1] = row
+end
+
+local function hops(kind, n_workers)
+    return { folder = "queue", args = { kind, "1", tostring(n_workers) } }
+end
+
+add_pool({ id = "5", name = "pool of 2: open, close, join", count = 100, unit = "us",
+    yardstick = "2 forks, _exit, wait", target = { at_most = 2 } }, "open", 2, {
+    { "python3", "Pool", 20, 15 },
+    { "node", "worker threads", 2 },
+})
+add_pool({ id = "6", name = "map, default chunks", count = 500000, unit = "M/s",
+    yardstick = "Lua loop in one process", target = { at_least = 0.6 } }, "map", 2, {
+    { "python3", "Pool", 200000, 2.5 },
+    { "python3", "ProcessPoolExecutor", 200000 },
+    { "node", "worker threads", 200000 },
+    { "mce", "MCE::Map", 200000, 9 },
+})
+add_pool({ id = "6k", name = "map of strings of 1 KiB, there and back", count = 20000, unit = "us",
+    yardstick = "C rings, copied in and out", base = hops("kib", 2) }, "kib", 2, {
+    { "python3", "Pool", 20000 },
+    { "python3", "ProcessPoolExecutor", 20000 },
+    { "node", "worker threads", 20000 },
+})
+add_pool({ id = "6m", name = "map of strings of 1 MiB, there and back", count = 100, unit = "us",
+    yardstick = "C rings, copied in and out", base = hops("mib", 2) }, "mib", 2, {
+    { "python3", "Pool", 100 },
+    { "python3", "ProcessPoolExecutor", 100 },
+    { "node", "worker threads", 100 },
+})
+add_pool({ id = "7", name = "map, chunks of one", count = 500000, unit = "M/s",
+    yardstick = "C, slots claimed", target = { at_least = 0.5 } }, "map1", 2, {
+    { "python3", "Pool", 20000, 100 },
+    { "python3", "ProcessPoolExecutor", 2000 },
+    { "node", "worker threads", 100000, 15 },
+    { "erlang", "messages", 100000, 2 },
+    { "mce", "MCE::Map", 5000 },
+})
+for i, kind in ipairs { "imap", "imap_unordered" } do
+    add_pool({ id = i == 1 and "8" or "8u", name = kind .. ", chunks of one", count = 100000, unit = "M/s",
+        yardstick = "C rings, there and back", base = hops("hops", 2), target = { at_least = 0.15 } }, kind, 2, {
+        { "python3", "Pool", 10000, 40 },
+    })
+end
+add_pool({ id = "9", name = "20,000 submits, then the results", count = 20000, unit = "k/s",
+    yardstick = "C rings, there and back", base = hops("hops", 2), target = { at_least = 1 / 14 } }, "submit", 2, {
+    { "python3", "Pool", 10000, 40 },
+    { "python3", "ProcessPoolExecutor", 3000 },
+    { "node", "worker threads", 20000 },
+})
+for _, n_workers in ipairs { 1, 2 } do
+    add_pool({ id = n_workers == 1 and "10" or "10w2", count = 10000, unit = "us",
+        name = n_workers == 1 and "apply, there and back" or "apply, of two workers",
+        yardstick = "two C rings with locks", base = { folder = "queue", args = { "trip", "1", "1" } },
+        target = n_workers == 1 and { at_most = 3, plus = 0.5e-6 } or nil }, "apply", n_workers, {
+        { "python3", "Pool", 1000, n_workers == 1 and 60 or nil },
+        { "python3", "ProcessPoolExecutor", 500 },
+        { "node", "worker threads", 2000 },
+        { "erlang", "messages", 20000 },
+    })
+end
+
+-- Locks: `kind` is what the programs are told.
+for i, kind in ipairs { "free", "contended" } do
+    rows[#rows + 1] = {
+        id = i == 1 and "14" or "14c", name = "a lock, acquired and released, " .. kind, folder = "lock", how = "loop",
+        count = i == 1 and 2000000 or 200000, unit = "ns", args = { kind }, target = { at_most = 1.4 },
+        yardstick = "robust mutex, 2 checked calls",
+        peers = { { host = "python3", file = "python3.py", args = { kind }, label = "Lock",
+            count = i == 1 and 500000 or 50000, lead = i == 1 and 0.8 or 1.5 } },
+    }
+end
+
+-- Work for two CPUs. Only what runs the same Lua is a peer.
+local function add_cpu(row, args, peers)
+    row.folder, row.how, row.args, row.peers = "cpu_map", "loop", args, peers or {}
+    row.yardstick = row.yardstick or "2 of bare Lua, half each"
+    row.target = row.target or { at_least = 0.97 }
+    rows[#rows + 1] = row
+end
+
+add_cpu({ id = "19", name = "map, 2 workers, tasks of 50 ms", count = 10, unit = "ms" }, { "long" }, {
+    { host = "parallel", file = "parallel.pl", args = { "long" }, label = "lua5.4, its own start, too", count = 10 },
+})
+add_cpu({ id = "19s", name = "map, 2 workers, tasks of 100 us", count = 4000, unit = "us" }, { "short" })
+add_cpu({ id = "19u", name = "map, 2 workers, one task in 100 longer", count = 8000, unit = "us" }, { "uneven" })
+add_cpu({ id = "19k", name = "map, 2 workers, one killed every 100 ms", count = 20000, unit = "us",
+    yardstick = "luamp, none killed", base = { host = "luamp", args = { "short" } },
+    target = { at_least = 0.8 } }, { "short", "killed" })
+
+-- Numbers in shared memory, a row for each thing that is done with them.
+local function add_cells(row, kind, peers)
+    row.folder, row.how, row.args, row.peers = "cells", "loop", { kind }, {}
+    for i, peer in ipairs(peers) do
+        local class, count, lead = table.unpack(peer)
+        row.peers[i] = { host = "python3", file = "python3.py", args = { class, kind }, label = class, count = count,
+            lead = lead }
+    end
+    rows[#rows + 1] = row
+end
+
+add_cells({ id = "15", name = "a shared counter, added to", count = 2000000, unit = "ns",
+    yardstick = "fetch_add, empty method", target = { at_most = 1.4 } }, "add", { { "Value", 100000, 15 } })
+add_cells({ id = "16", name = "an element of a shared array, read", count = 2000000, unit = "ns",
+    yardstick = "empty function for o[1]", target = { at_most = 1.3 } }, "element", {
+    { "Array", 200000, 1.5 },
+    { "RawArray", 1000000 },
+})
+add_cells({ id = "16w", name = "an element of a shared array, written", count = 2000000, unit = "ns",
+    yardstick = "empty function, o[1] = 1" }, "assign", {
+    { "Array", 200000 },
+    { "RawArray", 1000000 },
+})
+add_cells({ id = "16b", name = "1 MiB of a shared array, copied", count = 2000, unit = "us",
+    yardstick = "memcpy", target = { at_least = 0.8 } }, "copy", { { "SharedMemory", 2000 } })
+
+-- The codec, a row for each value and direction. Functions are beyond all peers.
+local function add_codec(id, case, what, count, unit, options)
+    for _, operation in ipairs { "encode", "decode" } do
+        local words, peers = { operation, case }, {}
+        for i, peer in ipairs(options.peers or {}) do
+            peers[i] = { host = peer.host, file = peer.host .. ".lua", args = words, label = peer.label,
+                count = peer.count }
+        end
+        rows[#rows + 1] = {
+            id = id .. operation:sub(1, 1), name = operation .. " " .. what, folder = "codec", how = "loop",
+            count = count, unit = unit, args = words, target = options.target, peers = peers,
+            yardstick = operation == "encode" and "walk, copy, one string" or "built by Lua's C API",
+        }
+    end
+end
+
+-- Those that copy: how often each of them in a round.
+local function serialisers(cjson, others)
+    return {
+        { host = "cjson", label = "Lua 5.4", count = cjson },
+        { host = "cmsgpack", label = "Lua 5.4", count = others },
+        { host = "luajit", label = "string.buffer", count = others },
+    }
+end
+
+add_codec("c1", "fields", "a table of 5 fields", 100000, "us",
+    { target = { within = 0.5e-6 }, peers = serialisers(50000, 100000) })
+add_codec("c2", "nested", "100 tables of 10 fields", 1000, "us", { peers = serialisers(400, 1000) })
+add_codec("c3", "integers", "a million integers", 5, "ms", { peers = serialisers(1, 3) })
+add_codec("c4", "string", "a string of 1 MiB", 200, "us", { peers = serialisers(20, 200) })
+add_codec("c5", "closure", "a closure of ten upvalues", 20000, "us", {})
+
+return rows

@@ -5,6 +5,7 @@
 local bench = arg[0]:match("^(.*)/[^/]*$") or "."
 package.path = bench .. "/?.lua;" .. package.path
 
+local chart = require "chart"
 local json = require "json"
 local machine = require "machine"
 local measure = require "measure"
@@ -17,8 +18,12 @@ usage: bench/run [OPTION...] [ROW...]
   ROW...         rows of the table to measure (default: all)
   --rounds N     rounds (default: 21)
   --quick        3 short rounds: shows that all runs, measures nothing
-  --cpus LIST    pins every program to these CPUs, for example 0 or 0,1
+  --cpus LIST    pins every program to these CPUs, for example 0 or 0,1; 0/1 besides
+                 has who puts on the first and who gets on the second (rows 11 to 13),
+                 or a pool's owner there and its workers here (rows 5 to 10)
   --json FILE    where the raw numbers go (default: bench/results/TIME.json)
+  --draw FILE    measures nothing, but draws the chart of such raw numbers
+  --svg FILE     where the chart goes (default: docs/bench.svg)
 ]]
 
 local function misuse(why)
@@ -32,13 +37,15 @@ local flags = {
         if not options.rounds or options.rounds < 1 then misuse "--rounds takes a count of at least 1" end
     end,
     ["--cpus"] = function(options, value)
-        if not machine.cpus(value) then misuse "--cpus takes a list such as 0 or 0,1 or 0-3" end
+        if not machine.cpus(value) then misuse "--cpus takes a list such as 0 or 0,1 or 0-3 or 0/1" end
         options.cpus = value
     end,
-    ["--json"] = function(options, value)
-        options.json = value or misuse "--json takes a file"
-    end,
 }
+for _, name in ipairs { "json", "draw", "svg" } do
+    flags["--" .. name] = function(options, value)
+        options[name] = value or misuse("--" .. name .. " takes a file")
+    end
+end
 
 local function row_named(id)
     for _, row in ipairs(rows) do
@@ -69,6 +76,12 @@ local function parse(words)
     options.rounds = options.rounds or (options.quick and 3 or 21)
     if #options.rows == 0 then options.rows = rows end
     return options
+end
+
+-- What stands before each command.
+local function prefix(cpus)
+    if not cpus then return {} end
+    return { "env", "BENCH_CPUS=" .. cpus, "taskset", "-c", (cpus:gsub("/", ",")) }
 end
 
 -- The hosts of the rows' peers: those that are here by name, and two lists of
@@ -146,8 +159,20 @@ local function save(result, path)
     say("raw numbers: %s", path)
 end
 
+local function draw(options)
+    local file <close> = open(options.draw, "r")
+    local result = json.decode(file:read "a")
+    if type(result) ~= "table" or not result.rows then error(options.draw .. " holds no raw numbers", 0) end
+    local path = options.svg or bench .. "/../docs/bench.svg"
+    local out = open(path, "w")
+    assert(out:write(chart.draw(result)))
+    assert(out:close())
+    say("chart: %s", path)
+end
+
 local function main(luamp, build, words)
     local options = parse(words)
+    if options.draw then return draw(options) end
     local path = destination(options.json)
     local hosts, present, absent = find_hosts(options.rows)
     local result = {
@@ -157,7 +182,7 @@ local function main(luamp, build, words)
     }
     local setup = {
         luamp = luamp, build = build, bench = bench, hosts = hosts,
-        prefix = options.cpus and { "taskset", "-c", options.cpus } or {},
+        prefix = prefix(options.cpus),
         divisor = options.quick and 10 or 1,
     }
     local trip

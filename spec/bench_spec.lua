@@ -49,7 +49,39 @@ local function assert_spread(spread, above, below, printed)
     end
 end
 
-local scales = { us = 1e6, ms = 1e3 }
+local function shown(seconds, unit)
+    local rate = ({ ["M/s"] = 1e-6, ["k/s"] = 1e-3 })[unit]
+    return rate and rate / seconds or seconds * ({ ns = 1e9, us = 1e6, ms = 1e3 })[unit]
+end
+
+local subjects = { queue = "queues", pool = "pools", cpu_map = "pools", cells = "cells", dict = "dicts" }
+
+-- All rows of the table whose programs lie in the folders of queues, of pools, of cells, or in others; by id.
+local function ids(subject)
+    local list = {}
+    for _, row in ipairs(dofile "bench/rows.lua") do
+        if (subjects[row.folder] or "others") == subject then list[#list + 1] = row.id end
+    end
+    return list
+end
+
+-- That luamp's line ends with the verdict on the row's target, if it has one.
+local function assert_verdict(luamp, row, text)
+    local target = luamp.target
+    if not target then return end
+    local value = target.unit and luamp.median or luamp.ratio.median
+    local bound = target.bound
+    if target.plus then
+        local excess = {}
+        for i, seconds in ipairs(luamp.seconds) do excess[i] = seconds - bound * row.contenders[1].seconds[i] end
+        table.sort(excess)
+        value, bound = excess[2], target.plus
+    end
+    local meets = target.sign == "<=" and value <= bound or target.sign == ">=" and value >= bound
+    local verdict = meets and "ok" or "MISSED"
+    assert.are.equal(verdict, target.verdict)
+    assert.is_truthy(line_of(text, row.id, "luamp"):find(" " .. verdict .. "$"))
+end
 
 local function assert_contender(c, row, text)
     assert.are.equal(3, #c.seconds)
@@ -57,11 +89,32 @@ local function assert_contender(c, row, text)
     local name = c.kind == "yardstick" and "yardstick: " .. c.name or c.name
     local line = assert(line_of(text, row.id, name), "no line of " .. name)
     local printed = numbers_of(line)
-    assert_printed(c.median * scales[row.unit], printed[1])
-    if c.kind ~= "yardstick" then
-        assert_spread(c.ratio, c.seconds, row.contenders[1].seconds, printed[2])
+    assert_printed(shown(c.median, row.unit), printed[1])
+    local yardstick = row.contenders[1].seconds
+    if c.kind ~= "yardstick" and row.ratio_of == "speed" then
+        assert_spread(c.ratio, yardstick, c.seconds, printed[2])
+    elseif c.kind ~= "yardstick" then
+        assert_spread(c.ratio, c.seconds, yardstick, printed[2])
     end
     if c.kind == "peer" then assert_spread(c.lead, c.seconds, row.contenders[2].seconds, printed[3]) end
+end
+
+local function assert_row(row, text)
+    local luamp = row.contenders[2]
+    assert.are.equal("yardstick", row.contenders[1].kind)
+    assert.are.equal("luamp", luamp.name)
+    for _, c in ipairs(row.contenders) do assert_contender(c, row, text) end
+    assert_verdict(luamp, row, text)
+end
+
+local function measured(arguments)
+    local path = helper.tmpdir() .. "/raw.json"
+    local run = bench(("--quick --json %s %s"):format(path, arguments))
+    assert.are.equal("", run.stderr)
+    assert.are.equal(0, run.status)
+    local raw, found = cjson.decode(helper.read(path)), {}
+    for i, row in ipairs(raw.rows) do found[i] = row.id end
+    return raw, found, run.stdout
 end
 
 -- A row in which the yardstick takes 1 s in each of its three rounds.
@@ -85,21 +138,77 @@ describe("bench/run", function()
     end)
 
     it("prints a table that its raw numbers bear out", function()
-        local path = helper.tmpdir() .. "/raw.json"
-        local run = bench("--quick --json " .. path)
-        assert.are.equal("", run.stderr)
-        assert.are.equal(0, run.status)
-        local raw = cjson.decode(helper.read(path))
-        assert.are.same({ "1", "4" }, { raw.rows[1].id, raw.rows[2].id })
+        local wanted = ids "others"
+        assert.are.same({ "1", "3", "3s", "4" }, { table.unpack(wanted, 1, 4) })
+        local raw, found, text = measured(table.concat(wanted, " "))
+        assert.are.same(wanted, found)
+        for _, row in ipairs(raw.rows) do assert_row(row, text) end
+    end)
+
+    it("measures what goes through queues: one at a time, there and back, and by the megabyte", function()
+        assert.are.same({ "11", "11b", "11m41", "11m14", "11m44", "12", "13" }, ids "queues")
+        local raw, found, text = measured "11 12 13"
+        assert.are.same({ "11", "12", "13" }, found)
+        for _, row in ipairs(raw.rows) do assert_row(row, text) end
+        assert.are.same({ "speed", "time", "speed" },
+            { raw.rows[1].ratio_of, raw.rows[2].ratio_of, raw.rows[3].ratio_of })
+        assert.are.equal("C, pipe", raw.rows[3].contenders[3].name)
+    end)
+
+    it("measures numbers in shared memory: one at a time, and by the megabyte", function()
+        local raw, found, text = measured(table.concat(ids "cells", " "))
+        assert.are.same({ "15", "16", "16w", "16b" }, found)
+        for _, row in ipairs(raw.rows) do assert_row(row, text) end
+        assert.are.equal("speed", raw.rows[4].ratio_of)
+    end)
+
+    it("measures batches and crowds at queues, with the two sides on a CPU each", function()
+        local cpus = ("%s/%s"):format(helper.read("/proc/self/status"):match "Cpus_allowed_list:%s*(%d+).-(%d*)\n")
+        if not cpus:find "%d/%d" then pending "there is one CPU only" end
+        local raw, found = measured("--rounds 1 --cpus " .. cpus .. " 11b 11m41 11m14 11m44")
+        assert.are.same({ "11b", "11m41", "11m14", "11m44" }, found)
+        assert.are.equal(cpus, raw.machine.pinned)
         for _, row in ipairs(raw.rows) do
-            local luamp = row.contenders[2]
-            assert.are.equal("yardstick", row.contenders[1].kind)
-            assert.are.equal("luamp", luamp.name)
-            for _, c in ipairs(row.contenders) do assert_contender(c, row, run.stdout) end
-            local verdict = luamp.ratio.median <= luamp.target.bound and "ok" or "MISSED"
-            assert.are.equal(verdict, luamp.target.verdict)
-            assert.is_truthy(line_of(run.stdout, row.id, "luamp"):find(" " .. verdict .. "$"))
+            assert.are.equal("luamp", row.contenders[2].name)
+            for _, c in ipairs(row.contenders) do assert.is_true(c.seconds[1] > 0) end
         end
+    end)
+
+    it("measures dicts: each kind of call, by one process and more", function()
+        assert.are.equal("16ds1 16ds2 16ds8 16dg1 16dg2 16dg8 16du1 16du2 16du8", table.concat(ids "dicts", " "))
+        local raw, found = measured "--rounds 1 16ds1 16dg2 16du8"
+        assert.are.same({ "16ds1", "16dg2", "16du8" }, found)
+        for _, row in ipairs(raw.rows) do
+            assert.are.equal("luamp", row.contenders[2].name)
+            for _, c in ipairs(row.contenders) do assert.is_true(c.seconds[1] > 0) end
+        end
+    end)
+
+    it("measures what pools do: tasks of all kinds, payloads, work for two CPUs, a worker killed", function()
+        local wanted = ids "pools"
+        assert.are.equal("5 6 6k 6m 7 8 8u 9 10 10w2 19 19s 19u 19k", table.concat(wanted, " "))
+        local raw, found = measured("--rounds 1 " .. table.concat(wanted, " "))
+        assert.are.same(wanted, found)
+        for _, row in ipairs(raw.rows) do
+            assert.are.equal("luamp", row.contenders[2].name)
+            for _, c in ipairs(row.contenders) do assert.is_true(c.seconds[1] > 0) end
+        end
+    end)
+
+    it("judges what is granted besides by what its raw numbers bear out", function()
+        local raw, _, text = measured "10 19k"
+        assert.are.equal(0.5e-6, raw.rows[1].contenders[2].target.plus)
+        assert.are.equal("luamp, none killed", raw.rows[2].contenders[1].name)
+        for _, row in ipairs(raw.rows) do assert_row(row, text) end
+    end)
+
+    it("puts the owner of a pool on one CPU, and its workers on another", function()
+        local first, second = helper.read("/proc/self/status"):match "Cpus_allowed_list:%s*(%d+)%D(%d+)"
+        if not first then pending "there is one CPU only" end
+        local cpus = first .. "/" .. second
+        local raw = measured("--rounds 1 --cpus " .. cpus .. " 7 10")
+        assert.are.equal(cpus, raw.machine.pinned)
+        assert.are.equal(2, #raw.rows)
     end)
 
     it("says which peers are here, which are not, and where the CPUs lie", function()
@@ -144,7 +253,8 @@ describe("bench/run", function()
     end)
 
     it("refuses what it does not know", function()
-        for _, arguments in ipairs { "--fast", "--rounds 0", "--cpus x", "--json", "99" } do
+        for _, arguments in ipairs { "--fast", "--draw", "--svg",
+            "--rounds 0", "--cpus x", "--cpus 0/1/2", "--json", "99" } do
             local run = bench(arguments)
             assert.are.equal(2, run.status)
             assert.is_truthy(run.stderr:find "usage: bench/run")
@@ -183,6 +293,23 @@ describe("bench/report", function()
         assert.are.equal("MISSED", result.contenders[2].target.verdict)
     end)
 
+    it("judges by seconds where the goal is a time, and not at all where there is none", function()
+        local luamp = judged({ within = 1.5 }, { 1.5, 1, 2 }).contenders[2]
+        assert.are.same({ sign = "<=", bound = 1.5, unit = "s", verdict = "ok" }, luamp.target)
+        local result = judged({ within = 1.5 }, { 1.6, 1.6, 1.6 })
+        assert.is_truthy(report.lines(result)[4]:find "<= 1.50 s MISSED$")
+        assert.is_nil(judged(nil, { 1, 1, 1 }).contenders[2].target)
+    end)
+
+    it("judges what a time goes beyond its bound where some is granted besides", function()
+        local target = { at_most = 3, plus = 0.5 }
+        local result = judged(target, { 3.5, 3.4, 9 })
+        assert.are.same({ sign = "<=", bound = 3, plus = 0.5, plus_unit = "s", verdict = "ok" },
+            result.contenders[2].target)
+        assert.is_truthy(report.lines(result)[4]:find "<= 3x %+ 0.50 s ok$")
+        assert.are.equal("MISSED", judged(target, { 3.6, 3.4, 9 }).contenders[2].target.verdict)
+    end)
+
     it("judges luamp's lead over a peer, and only where one is promised", function()
         local result = judged({ at_most = 2 }, { 2, 2, 2 }, {
             { name = "slow", kind = "peer", seconds = { 20, 20, 20 }, lead = 10 },
@@ -209,5 +336,145 @@ describe("bench/json", function()
             numbers = { 0.1, 1e-9, 1 / 3, 5 }, rows = { { id = "1" }, { id = "2" } },
         }
         assert.are.same(value, cjson.decode(json.encode(value)))
+    end)
+
+    it("reads what it wrote, and what cjson wrote", function()
+        local value = {
+            text = 'a "quoted" \\ line\nand \1, \\u0041', empty = "", yes = true, no = false,
+            numbers = { 0.25, -1e-9, 1.5e300, 5 }, rows = { { id = "1" }, { id = "ä", none = {} } },
+        }
+        assert.are.same(value, json.decode(json.encode(value)))
+        assert.are.same(value, json.decode(cjson.encode(value)))
+    end)
+
+    it("says where a text is none", function()
+        for text, words in pairs { ["[1 2]"] = "byte 4 of the text is no JSON", ['{"a" 1}'] = "byte 7 of the text",
+            ['["ab\\"]'] = "a string has no end", [""] = "byte 0 of the text", ["[1"] = "byte 3 of the text" } do
+            assert.error_matches(function() json.decode(text) end, "^" .. words)
+        end
+    end)
+end)
+
+-- The raw numbers of a run that never was.
+local function made_up()
+    local function row(id, unit, target, luamp, peers)
+        local contenders = {
+            { name = "a <yardstick> & more", kind = "yardstick", seconds = { 1e-6 } },
+            { name = "luamp", kind = "luamp", seconds = { luamp } },
+        }
+        for _, peer in ipairs(peers) do
+            contenders[#contenders + 1] = { name = peer[1], kind = "peer", seconds = { peer[2] } }
+        end
+        return report.judge({ id = id, name = "row " .. id, unit = unit, target = target }, contenders)
+    end
+    return { luamp = "luamp 9.8.7", started = "2026-01-02T03:04:05Z", rounds = 1, quick = false,
+        machine = { model = "a machine" }, rows = {
+            row("1", "us", { at_most = 2 }, 2e-6, { { "slow, fork", 1e-3 }, { "fast, fork", 1e-4 } }),
+            row("2", "M/s", { at_least = 0.8 }, 2e-6, { { "other, queue", 2e-5 } }),
+            row("3", "us", { at_most = 3, plus = 1e-6 }, 4e-6, {}),
+            row("4", "us", nil, 0.5e-6, {}),
+        } }
+end
+
+-- The elements of an XML text, each with its name, attributes and text. Asserts that it is well-formed.
+local function elements(xml)
+    local list, open = {}, {}
+    for before, slash, name, attributes, closed in xml:gmatch "([^<]*)<(/?)([%w]+)([^<>]-)(/?)>" do
+        assert.is_nil(before:gsub("&%a+;", ""):find "[&>]")
+        if slash == "/" then
+            local element = table.remove(open)
+            assert.are.equal(element.name, name)
+            element.text = before
+        else
+            local element = { name = name }
+            local rest = attributes:gsub('%s+([%w:-]+)="([^"<]*)"', function(key, value)
+                assert.is_nil(element[key])
+                element[key] = tonumber(value) or value
+                return ""
+            end)
+            assert.are.equal("", rest)
+            list[#list + 1] = element
+            if closed == "" then open[#open + 1] = element end
+        end
+    end
+    assert.are.equal(0, #open)
+    assert.are.equal("", (xml:gsub("[^<]*<[^<>]*>", ""):gsub("%s", "")))
+    return list
+end
+
+-- Those of a class, but for what stands in the legend, above the axis.
+local function of_class(list, class)
+    local found, top = {}, 0
+    for _, element in ipairs(list) do
+        if element.class == "small axis" then top = element.y end
+        if element.class == class and top > 0 then found[#found + 1] = element end
+    end
+    return found
+end
+
+describe("the chart", function()
+    local function draw(text)
+        local dir = helper.tmpdir()
+        helper.write(dir .. "/raw.json", text)
+        local run = helper.run(("%s bench/run.lua luamp build --draw '%s/raw.json' --svg '%s/chart.svg'"):format(
+            helper.host, dir, dir))
+        return run, dir .. "/chart.svg"
+    end
+
+    it("is drawn from a file of raw numbers, and has its labels", function()
+        local run, path = draw(json.encode(made_up()))
+        assert.are.same({ status = 0, stderr = "", stdout = "chart: " .. path .. "\n" }, run)
+        local list, texts = elements(helper.read(path)), {}
+        assert.are.equal("svg", list[1].name)
+        assert.are.equal("http://www.w3.org/2000/svg", list[1].xmlns)
+        for _, element in ipairs(list) do
+            if element.name == "text" then texts[element.text] = true end
+        end
+        for _, words in ipairs { "row 1", "row 2", "row 3", "row 4", "against a &lt;yardstick&gt; &amp; more", "luamp",
+            "fastest peer", "target", "1 = C", "1/100", "10", "0.50", "0.50 target missed", "0.25", "2.00",
+            "0.0100 fast, fork", "0.0500 other, queue",
+            "luamp 9.8.7, 2026-01-02, a machine; medians of 1 rounds" } do
+            assert.is_true(texts[words], "no text: " .. words)
+        end
+        assert.is_nil(texts["0.0010 slow, fork"])
+    end)
+
+    it("has bars and targets as long as the speeds, where C's is 1", function()
+        local _, path = draw(json.encode(made_up()))
+        local list, at = elements(helper.read(path)), {}
+        for _, element in ipairs(list) do
+            if element.class == "small axis" then at[element.text] = element.x end
+        end
+        local decade = at["1 = C"] - at["1/10"]
+        local function place(speed) return at["1 = C"] + decade * math.log(speed, 10) end
+        local bars, targets, missed = of_class(list, "luamp"), of_class(list, "target"), of_class(list, "missed")
+        for i, speed in ipairs { 0.5, 0.5, 0.25, 2 } do
+            assert.is_near(place(speed), bars[i].x + bars[i].width, 0.2)
+        end
+        assert.are.equal(2, #targets)
+        assert.is_near(place(0.5), targets[1].x + 1.5, 0.2)
+        assert.is_near(place(0.25), targets[2].x + 1.5, 0.2)
+        assert.are.equal(1, #missed)
+        assert.is_near(place(0.8), missed[1].x + 1.5, 0.2)
+    end)
+
+    it("has colours for light and for dark", function()
+        local _, path = draw(json.encode(made_up()))
+        local style = helper.read(path):match "<style>(.*)</style>"
+        local light, dark = style:match "^(.-)@media %(prefers%-color%-scheme: dark%) {(.*)}"
+        for _, class in ipairs { "text", "%.small", "%.ground", "%.luamp", "%.peer", "%.grid", "%.one", "%.target",
+            "%.missed" } do
+            local one, other = light:match("\n" .. class .. " (%b{})"), dark:match("\n" .. class .. " (%b{})")
+            assert.is_truthy(one and other, class)
+            assert.are_not.equal(one, other)
+        end
+    end)
+
+    it("is not drawn from what holds no raw numbers, or is none", function()
+        local run = draw "{}"
+        assert.are.equal(1, run.status)
+        assert.is_truthy(run.stderr:find "^bench/run: .*/raw.json holds no raw numbers\n$")
+        run = draw "rows"
+        assert.are.same({ status = 1, stdout = "", stderr = "bench/run: byte 1 of the text is no JSON\n" }, run)
     end)
 end)

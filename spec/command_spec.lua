@@ -567,7 +567,7 @@ describe("wrong options of a command are told:", function()
             function() mp.process { command = { "echo" }, args = { "x" } } end)
         misuse("option 'command' must be a list: the program, and its arguments",
             function() mp.process { command = {} } end)
-        misuse("option 'command' must be a table", function() mp.process { command = "echo x" } end)
+        misuse("option 'command' must be a list, as", function() mp.process { command = "echo x" } end)
         misuse("unknown option 'comand' (did you mean 'command'?)",
             function() mp.process { comand = { "true" } } end)
         misuse("option 'target' is missing: the function to run (or 'command', a program)",

@@ -37,7 +37,7 @@ describe("a crowd:", function()
                 right = right + (answer == i and pid == p.pid and 1 or 0)
             end
             print(right, #mp.active_children())
-        ]]):format(n, gate), "mkfifo " .. gate)
+        ]]):format(n, gate), "ulimit -Sn 1024; mkfifo " .. gate)
         assert.same({ 0, "", ("%d\t%d\n%d\t0\n"):format(n, n, n) }, { result.status, result.stderr, result.stdout })
     end)
 

@@ -90,15 +90,8 @@ describe("out of memory", function()
     end)
 
     it("by the kernel's hand is told", function()
-        local group = ("/sys/fs/cgroup/memory/luamp-spec-%d"):format(mp.getpid())
-        if not os.execute(("mkdir %s 2>/dev/null"):format(group)) then
-            pending "needs a memory cgroup (version 1) that this user may write"
-            return
-        end
-        local run = helper.run(([[
-            echo 80000000 >%s/memory.limit_in_bytes && echo $$ >%s/cgroup.procs
-            exec %s %s]]):format(group, group, helper.host, helper.script [[
-            local mp = require "luamp"
+        local enter, remove = helper.memory_group(80000000)
+        local run = helper.script_run([[
             for i = 1, 2 do
                 local p = mp.process { target = function()
                     local t = {}
@@ -121,20 +114,55 @@ describe("out of memory", function()
             end }:start()
             p:join()
             print(q.error.message:find "out of memory", p.error.message:find "out of memory" ~= nil)
-            ]]))
-        helper.wait_until(function() return os.execute("rmdir " .. group) end, "the end of the group")
+            ]], enter)
+        remove()
         local once = "false\tsignal\tSIGKILL\t-9\ttrue\nnil\n"
         assert.equal(once .. once .. "nil\ttrue\n", run.stdout, run.stderr)
     end)
 end)
 
+describe("the first death by the kernel's hand is told of as such", function()
+    for how, wait in pairs {
+        ["is_alive"] = "while p:is_alive() do mp.sleep(0.01) end",
+        ["mp.wait"] = "mp.wait { p }",
+        ["mp.wait with other things"] = "mp.wait { mp.queue(), p }",
+        ["a scope"] = "pcall(mp.scope, function(s) p:close() p = s:start(eat) mp.sleep(60) end)",
+    } do
+        it("to who has only looked by " .. how, function()
+            local enter, remove = helper.memory_group(80000000)
+            local run = helper.script_run(([[
+                local function eat()
+                    mp.sleep(0.2)
+                    local t = {}
+                    for i = 1, 1e9 do t[i] = ("x"):rep(100000) .. i end
+                end
+                local p = mp.process { target = eat }
+                if %q ~= "a scope" then p:start() end
+                %s
+                print(p.error.signal, p.error.message:find "out of memory" ~= nil)]]):format(how, wait), enter)
+            remove()
+            assert.equal("SIGKILL\ttrue\n", run.stdout, run.stderr)
+        end)
+    end
+end)
+
 describe("a status that other code took", function()
-    -- A module that waits for any child, as other people's modules do.
+    -- A module that waits for any child, as other people's modules do, until those with the pids have ended.
     local function thief()
         local dir = helper.tmpdir()
         helper.write(dir .. "/thief.c", [[
+            #include <signal.h>
             #include <sys/wait.h>
-            int luaopen_thief(void *L) { (void)L; while (wait(0) > 0) { } return 0; }]])
+            #include <unistd.h>
+            int lua_gettop(void *L);
+            long long lua_tointegerx(void *L, int index, int *is_one);
+            int luaopen_thief(void *L) {
+                for (int i = 1; i <= lua_gettop(L); i++)
+                    while (kill(lua_tointegerx(L, i, 0), 0) == 0)
+                        if (waitpid(-1, 0, WNOHANG) <= 0)
+                            usleep(1000);
+                return 0;
+            }]])
         assert(os.execute(("cc -shared -fPIC -o %s/thief.so %s/thief.c"):format(dir, dir)))
         return assert(package.loadlib(dir .. "/thief.so", "luaopen_thief"))
     end
@@ -142,7 +170,7 @@ describe("a status that other code took", function()
     it("by wait for any child: results, errors and exit codes are whole", function()
         local steal = thief()
         local good, bad, exit = started(function() return "result" end), started(error, "oops"), started(os.exit, 7)
-        steal()
+        steal(good.pid, bad.pid, exit.pid)
         assert.is_false(good:is_alive())
         assert.is_true(good:join(1))
         assert.equal("result", good:result())
@@ -157,7 +185,7 @@ describe("a status that other code took", function()
         local steal = thief()
         local p <close> = started(mp.sleep, 60)
         p:signal "SIGUSR1"
-        steal()
+        steal(p.pid)
         local e = helper.fails({ kind = "signal" }, p.result, p)
         assert.is_truthy(e.message:find("other code took", 1, true), e.message)
         assert.is_true(p.exitcode < 0)

@@ -91,6 +91,29 @@ describe("a process that other code forks", function()
     end)
 end)
 
+describe("a process that other code forks in a scope", function()
+    it("has no part in it, whatever it does there", function()
+        local result = run [[
+            local pid
+            print(pcall(mp.scope, function(s)
+                local p = s:start(mp.sleep, 0.3)
+                pid = foreign.fork()
+                if pid > 0 then return p:join() end
+                print(select(2, pcall(s.start, s, print)):match "belongs to process 'main'")
+                mp.sleep(0.01)
+                if foreign.fork() == 0 then error("raised", 0) end
+                return "returned"
+            end))
+            print(pid > 0 and foreign.wait(pid))
+        ]]
+        assert.equal("", result.stderr)
+        local lines = {}
+        for line in result.stdout:gmatch "[^\n]+" do lines[line] = (lines[line] or 0) + 1 end
+        assert.same({ ["belongs to process 'main'"] = 1, ["true\treturned"] = 1, ["false\traised"] = 1,
+            ["true\ttrue"] = 1, ["false"] = 2, ["0"] = 1 }, lines)
+    end)
+end)
+
 describe("threads of other code", function()
     it("may make states with the allocator of the state that luamp is in", function()
         local result = run [[
@@ -100,3 +123,41 @@ describe("threads of other code", function()
         assert.same({ status = 0, stderr = "", stdout = "true\ntrue\n" }, result)
     end)
 end)
+
+-- The program has luamp in itself, and the module would be another one there.
+if helper.host ~= helper.luamp then
+    describe("two Lua states of a program", function()
+        it("have one owner of signals, whose handlers run while the other one waits", function()
+            local path = helper.library("states", [[
+                #include <lualib.h>
+                #include <lauxlib.h>
+                static int run(lua_State *L) {
+                  lua_State *other = luaL_newstate();
+                  luaL_openlibs(other);
+                  int ok = luaL_dostring(other, luaL_checkstring(L, 1)) == LUA_OK;
+                  lua_pushboolean(L, ok);
+                  lua_pushstring(L, lua_tostring(other, -1));
+                  lua_close(other);
+                  return 2;
+                }
+                int luaopen_states(lua_State *L) { lua_pushcfunction(L, run); return 1; }]])
+            local result = helper.script_run([[
+                local run = require "states"
+                local code = [=[local mp = require "luamp"
+                    os.execute("kill -USR1 " .. mp.getpid())
+                    mp.sleep(0.1)
+                    return select(2, pcall(mp.on_signal, "USR2", print))]=]
+                mp.on_signal("USR1", print)
+                print(run(code))
+                mp.on_signal("USR1", function() error("told", 0) end)
+                print(run(code))
+                print(pcall(mp.sleep, 0))
+                mp.on_signal("USR1", print)
+                os.execute("kill -USR1 " .. mp.getpid())]], nil, { env = { LUA_CPATH = path } })
+            assert.same({ 0, "SIGUSR1\n"
+                .. "true\t[string \"local mp = require \"luamp\"...\"]:4: mp.on_signal: SIGUSR2: "
+                .. "another Lua state of this program has handlers: Device or resource busy\n"
+                .. "false\ttold\ntrue\nSIGUSR1\n", "" }, { result.status, result.stdout, result.stderr })
+        end)
+    end)
+end

@@ -16,8 +16,13 @@ local helper = {
     lua = os.getenv "LUA",
     sanitized = (os.getenv "LUAMP_SANITIZE" or "") ~= "",
 }
+helper.method = os.getenv "LUAMP_START_METHOD" or "fork" -- of the processes that say nothing of it
 helper.host = os.getenv "LUAMP_HOST" == "luamp" and helper.luamp or helper.lua
 package.loaded["spec.helper"] = helper
+
+for _, name in ipairs { "describe", "it", "pending", "setup", "teardown", "before_each", "after_each", "assert" } do
+    _G[name] = busted[name] -- see busted.lua
+end
 
 -- Files and folders
 
@@ -73,10 +78,16 @@ function helper.tmpdir()
     return path
 end
 
+-- A script's text in which the line that loads luamp as `mp` sets this run's start method, too.
+function helper.with_method(text)
+    if helper.method == "fork" then return text end
+    return (text:gsub("local mp = require (['\"])luamp%1", ("%%0; mp.set_start_method '%s'"):format(helper.method), 1))
+end
+
 -- The path of a file with this text, a Lua script for example, that goes with the test.
 function helper.script(text)
     local path = fresh "script" .. ".lua"
-    helper.write(path, text)
+    helper.write(path, helper.with_method(text))
     return path
 end
 
@@ -207,6 +218,49 @@ function helper.library(name, source)
     return ("%s;%s/?.so"):format(os.getenv "LUA_CPATH" or ";;", dir)
 end
 
+-- A test of what only a fork can do is pending under the other start methods.
+function helper.needs_fork(why)
+    if helper.method ~= "fork" then pending("by fork alone: " .. why) end
+end
+
+-- A test that runs the host by another user is pending where that one cannot reach
+-- it: a tree may lie where only root can read. `user` is the command's beginning.
+function helper.needs_reachable_host(user)
+    local reaches = helper.run(("%s %s -e 'require [[luamp]]'"):format(table.concat(user, " "), helper.host))
+    if reaches.status ~= 0 then pending "an ordinary user cannot reach the host here" end
+end
+
+-- A control group with so many bytes of memory, for one script: what the script's shell is to do first, and a
+-- function that removes the group when all have left it. The test is pending where there can be none.
+function helper.memory_group(bytes)
+    local path = ("/sys/fs/cgroup/memory/luamp-spec-%d"):format(require "luamp".getpid())
+    if not lfs.mkdir(path) then pending "needs a memory cgroup (version 1) that this user may write" end
+    return ("echo %d >%s/memory.limit_in_bytes && echo $$ >%s/cgroup.procs"):format(bytes, path, path), function()
+        helper.wait_until(function() return lfs.rmdir(path) end, "the end of all in the group", 5)
+    end
+end
+
+-- Where Lua finds the module "killer": killer(pid, signal) sends a signal's number;
+-- with a third argument so often, each some microseconds after the one before.
+function helper.killer()
+    return helper.library("killer", [[
+        #include <lua.h>
+        #include <lauxlib.h>
+        #include <signal.h>
+        static int send(lua_State *L) {
+          pid_t pid = (pid_t)luaL_checkinteger(L, 1);
+          int signo = (int)luaL_checkinteger(L, 2);
+          lua_Integer n = luaL_optinteger(L, 3, 1);
+          for (lua_Integer i = 0; i < n; i++) {
+            kill(pid, signo);
+            for (volatile lua_Integer pause = i * 7 % 3000; n > 1 && pause > 0; pause--)
+              continue;
+          }
+          return 0;
+        }
+        int luaopen_killer(lua_State *L) { lua_pushcfunction(L, send); return 1; }]])
+end
+
 -- Processes and descriptors
 
 local function status_of(pid)
@@ -224,18 +278,26 @@ function helper.alive(pid)
     return state ~= nil and state ~= "Z" and state ~= "X"
 end
 
--- The children of a process (by default this one), zombies included.
+-- A forkserver belongs to the process that has it, and stays until that ends.
+local function is_server(pid)
+    local file <close> = io.open("/proc/" .. pid .. "/comm")
+    return file ~= nil and file:read "l" == "luamp-server"
+end
+
+-- The children of a process (by default this one), zombies included; and its forkserver.
 function helper.children(pid)
     pid = pid or select(3, status_of "self")
-    local found = {}
+    local found, server = {}, nil
     for name in lfs.dir "/proc" do
         local child = math.tointeger(name)
         local _, parent = status_of(child or "none")
-        if parent == pid then
+        if parent == pid and is_server(child) then
+            server = child
+        elseif parent == pid then
             table.insert(found, child)
         end
     end
-    return found
+    return found, server
 end
 
 -- The open descriptors of this process: number to what it is.
@@ -256,7 +318,8 @@ local function state()
     collectgarbage()
     collectgarbage()
     local children = {}
-    for _, pid in ipairs(helper.children()) do
+    local pids, server = helper.children()
+    for _, pid in ipairs(pids) do
         children[pid] = status_of(pid) == "Z" and "zombie" or "running"
     end
     return {
@@ -264,7 +327,19 @@ local function state()
         ["descriptor"] = helper.fds(),
         ["/dev/shm/"] = entries "/dev/shm",
         ["TMPDIR/"] = entries(os.getenv "TMPDIR"),
-    }
+    }, server
+end
+
+-- A forkserver that is new has brought this process one of each.
+local function leave_out_servers(before, after)
+    for _, kind in ipairs { "^socket:", "^anon_inode:%[pidfd%]$" } do
+        for number, what in pairs(after) do
+            if what:find(kind) and before[number] ~= what then
+                after[number] = nil
+                break
+            end
+        end
+    end
 end
 
 local function leaks(before, after)
@@ -282,18 +357,27 @@ local function leaks(before, after)
 end
 
 pcall(function()
-    require("luamp").process { target = function() end }:start():join()
+    local mp = require "luamp"
+    mp.set_start_method(helper.method)
+    mp.process { target = function() end }:start():join()
 end)
 
-local before, name
+local before, server_before, name
+local declare = pending -- a test that is none, in a file; within a test the same name ends it
 
 busted.subscribe({ "test", "start" }, function(element)
     name = element.name
+    if element.env then _G.pending = element.env.pending end
+    return nil, true
+end)
+
+busted.subscribe({ "test", "end" }, function()
+    _G.pending = declare
     return nil, true
 end)
 
 busted.before_each(function()
-    before = state()
+    before, server_before = state()
 end)
 
 busted.after_each(function()
@@ -301,7 +385,8 @@ busted.after_each(function()
         remove(base)
         base = nil
     end
-    local after = state()
+    local after, server = state()
+    if server ~= server_before then leave_out_servers(before.descriptor, after.descriptor) end
     local found = leaks(before, after)
     for pid in pairs(after.child) do
         if not before.child[pid] then

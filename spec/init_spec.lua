@@ -32,7 +32,8 @@ describe("as process 1 the program", function()
             p:start():join()
             os.execute("for i in 1 2 3 4 5; do (sleep 0.01 &); done")
             local function left()
-                return #io.popen("ps -eo stat=,comm= | grep -E '^Z|sleep'"):read "a"
+                local pipe <close> = io.popen "ps -eo stat=,comm= | grep -E '^Z|sleep'"
+                return #pipe:read "a"
             end
             while left() > 0 do mp.sleep(0.01) end
             print "clean"

@@ -170,9 +170,9 @@ describe("an interruption", function()
 
     it("kills at once when a second one comes before the first is taken", function()
         local result = driver.signalled { script = [[
+            local mp = require "luamp"
             print "ready"
             io.stdout:flush()
-            local mp = require "luamp"
             string.rep("x", 1 << 30):find(("x?"):rep(40) .. ("x"):rep(40) .. "y")
         ]], signal = "INT -- -$main; sleep 0.2; kill -s INT" }
         assert.equal(130, result.status)
@@ -219,6 +219,7 @@ describe("an interruption inside the fork itself", function()
     end)
 
     it("is raised by start as what it is, and the child that was born is known", function()
+        helper.needs_fork "pthread_atfork knows of no other"
         local result = helper.script_run([[
             local at = require "interrupting"
             for _, options in ipairs { {}, { stdout = "capture", nice = 1 } } do
@@ -237,6 +238,7 @@ describe("an interruption inside the fork itself", function()
     end)
 
     it("ends the family when nobody catches it", function()
+        helper.needs_fork "pthread_atfork knows of no other"
         local result = helper.script_run([[
             require "interrupting" (1)
             mp.process { target = function() mp.sleep(1000) end }:start()

@@ -20,6 +20,11 @@ local function of_text(text, name)
     return text:match(name:gsub("%-", "%%-") .. "%s+(%S+)%s+(%S+)")
 end
 
+local function read(path)
+    local file <close> = io.open(path)
+    return file:read "a"
+end
+
 local names = {
     memory = "Max data size", cpu = "Max cpu time", files = "Max open files",
     processes = "Max processes", core = "Max core file size",
@@ -27,7 +32,7 @@ local names = {
 
 -- The soft and the hard limit that a function, and that a command, finds set at its first line.
 local function of_function(limits, name)
-    local text = outcome { limits = limits, target = function() return helper.read "/proc/self/limits" end }
+    local text = outcome { limits = limits, target = function() return read "/proc/self/limits" end }
     return of_text(text, names[name])
 end
 
@@ -36,11 +41,12 @@ local function of_command(limits, name)
         names[name])
 end
 
--- Runs a script by an ordinary user, who must be able to reach the host: from
--- stdin, as a test's folder is its user's alone. `before` comes first.
+-- Runs a script by an ordinary user: from stdin, as a test's folder is its user's
+-- alone. `before` comes first.
 local function run_as_user(text, before)
+    helper.needs_reachable_host(as_user)
     return helper.run(("exec %s %s %s -"):format(table.concat(as_user, " "), before or "", helper.host),
-        { stdin = "local mp = require 'luamp'\n" .. text })
+        { stdin = helper.with_method("local mp = require 'luamp'\n" .. text) })
 end
 
 describe("a limit is in force before the first line:", function()
@@ -254,7 +260,7 @@ describe("wrong limits are told:", function()
 
     it("values", function()
         for _, wrong in ipairs { -1, "5X", "x", "", "-5M", true, {}, 1e30, 0 / 0, math.huge, "1e400" } do
-            misuse("option 'limits': memory must be a number of bytes, or a text as \"512M\", not ",
+            misuse("option 'limits': memory must be a number of bytes, or a text as \"512M\" (K, M, G, T), not ",
                 function() mp.process { target = print, limits = { memory = wrong } } end)
             misuse("option 'limits': core must be",
                 function() mp.process { target = print, limits = { core = wrong } } end)

@@ -15,6 +15,16 @@ describe("require \"luamp\"", function()
             assert.same({ status = 0, stdout = "", stderr = "" }, result)
         end)
 
+        it("sends metatables of metatables from a small stack", function()
+            local result = helper.run(valgrind .. helper.lua .. [[ -e '
+                local core = require "luamp" and require "luamp.core"
+                local t = {}
+                for i = 1, 250 do t = setmetatable({ i }, t) end
+                local back = coroutine.wrap(function() return core.decode(core.encode(t), true) end)()
+                print(getmetatable(getmetatable(back))[1])']])
+            assert.same({ status = 0, stdout = "248\n", stderr = "" }, result)
+        end)
+
         it("survives being unloaded while objects are alive", function()
             local result = helper.run(valgrind .. helper.lua .. [[ -e '
                 local mp = require "luamp"
@@ -34,6 +44,17 @@ describe("require \"luamp\"", function()
             package.loaded.luamp = nil
             print(mp == require "luamp", mp._VERSION)']])
         assert.equal("true\tluamp " .. helper.read("VERSION"), result.stdout)
+    end)
+
+    it("is one with its parts that are loaded after a script has cleared package.loaded", function()
+        local result = helper.run(helper.host .. [[ -e '
+            local mp = require "luamp"
+            local p = mp.process(function() return "done" end):start()
+            for name in pairs(package.loaded) do
+                if name:find "^luamp%." then package.loaded[name] = nil end
+            end
+            print(#mp.wait { p }, p:result())']])
+        assert.same({ status = 0, stdout = "1\tdone\n", stderr = "" }, result)
     end)
 
     if helper.host == helper.lua then
@@ -67,19 +88,4 @@ describe("require \"luamp\"", function()
             assert.same({ status = 0, stderr = "", stdout = "true\tother\nfirst\ntrue\tother\nother\n" }, result)
         end)
     end
-
-    it("says what is not available in this version", function()
-        local mp = require "luamp"
-        helper.fails("mp.on_signal: it is not available in luamp " , function() mp.on_signal("SIGTERM", print) end)
-        helper.fails("mp.scope: it is not available in luamp ", function() mp.scope(print) end)
-        for _, method in ipairs { "spawn", "forkserver" } do
-            helper.fails(("start method '%s' is not available in luamp "):format(method), mp.process,
-                { target = print, start_method = method })
-            helper.fails(("start method '%s' is not available in luamp "):format(method),
-                mp.set_start_method, method)
-        end
-        helper.fails("unknown start method 'thread'", mp.set_start_method, "thread")
-        mp.set_start_method "fork"
-        assert.equal("fork", mp.get_start_method())
-    end)
 end)

@@ -113,6 +113,7 @@ describe("a stream", function()
     end)
 
     it("is shared by children that write to a file of their parent's", function()
+        helper.needs_fork "open files are inherited"
         local path = helper.tmpdir() .. "/log"
         local result = run(([[
             local file = io.open(%q, "w")

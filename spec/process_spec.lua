@@ -288,6 +288,7 @@ describe("the end code of a process", function()
     end
 
     it("an os.exit that was saved before the module came leaves the child as well", function()
+        helper.needs_fork "a stock function that was replaced has no name"
         local result = helper.run(helper.host .. " " .. helper.script [[
             local exit = os.exit
             local mp = require "luamp"
@@ -373,10 +374,13 @@ describe("signals to a process:", function()
     it("what the process started itself ends with it", function()
         for _, how in ipairs { "kill", "terminate", "stop" } do
             local p = told(function()
-                local child = mp.process { target = function()
-                    return mp.process { target = mp.sleep, args = { 60 } }:start():join()
+                local child = mp.process { stdout = "pipe", target = function()
+                    local grandchild = mp.process { target = mp.sleep, args = { 60 } }:start()
+                    print(grandchild.pid)
+                    io.flush()
+                    grandchild:join()
                 end }:start()
-                return child.pid .. " " .. helper.wait_until(function() return helper.children(child.pid)[1] end, "it")
+                return child.pid .. " " .. child.stdout:read "l"
             end):start()
             local child, grandchild = ask(p, "start"):match "(%d+) (%d+)"
             assert.is_true(helper.alive(child) and helper.alive(grandchild))
@@ -394,6 +398,7 @@ end)
 
 describe("a process belongs to who made it:", function()
     it("in others its methods raise and name the owner", function()
+        helper.needs_fork "the child has the object as an upvalue"
         local p = held { name = "theirs" }
         local calls = { "join", "result", "terminate", "kill", "stop", "is_alive", "pollfd", "close", "start" }
         local told_all = result_of(function()
@@ -432,6 +437,7 @@ describe("a process belongs to who made it:", function()
     end)
 
     it("collecting its copy in a child leaves it alone", function()
+        helper.needs_fork "the child has a copy of the object"
         local p = held()
         result_of(function()
             p = nil

@@ -471,3 +471,17 @@ describe("luamp, interrupted", function()
         assert.equal(143, result.status)
     end)
 end)
+
+describe("an error that nobody catches", function()
+    it("shows the script's calls, and none of luamp's own", function()
+        local path = helper.script [[
+            local mp = require "luamp"
+            local function make() mp.pool { worker = 1 } end
+            make()]]
+        local result = luamp(path)
+        assert.equal(1, result.status)
+        local expected = ("%s: PATH:2: mp.pool: unknown option 'worker' (did you mean 'workers'?)\nstack traceback:\n"
+            .. "\tPATH:2: in local 'make'\n\tPATH:3: in main chunk\n\t[C]: in ?\n"):format(helper.luamp)
+        assert.equal((expected:gsub("PATH", path)), result.stderr)
+    end)
+end)

@@ -1,4 +1,4 @@
--- readme_spec.lua: what README.md shows and names is so.
+-- readme_spec.lua: what README.md shows and names is so, and what docs/what-travels.md shows.
 --
 -- A block of Lua begins with its file's name in a comment. The next block of
 -- text is what it prints, on stdout and stderr together.
@@ -10,10 +10,10 @@ local mp = require "luamp"
 local page = helper.read "README.md"
 local setup = helper.read "setup"
 
--- The fenced blocks, in order: {language=, text=}.
-local function blocks()
+-- The fenced blocks of a page, in order: {language=, text=}.
+local function blocks(markdown)
     local found = {}
-    for language, text in ("\n" .. page):gmatch "\n```(%a+)\n(.-\n)```\n" do
+    for language, text in ("\n" .. markdown:gsub("<!%-%-.-%-%->", "")):gmatch "\n```(%a+)\n(.-\n)```\n" do
         table.insert(found, { language = language, text = text })
     end
     return found
@@ -41,26 +41,35 @@ local function run(name, text)
     return helper.run(helper.quote(helper.host) .. " " .. name .. " 2>&1", { cwd = cwd })
 end
 
-describe("the README's script", function()
-    local all, scripts = blocks(), 0
-    for i, block in ipairs(all) do
-        if block.language == "lua" then
-            scripts = scripts + 1
-            local name = block.text:match "^%-%- ([%w_]+%.lua)\n"
-            it((name or "number " .. scripts) .. " prints what is shown", function()
-                assert.is_truthy(name, "its first line is not its name")
-                assert.equal("text", all[i + 1] and all[i + 1].language)
-                local result = run(name, block.text)
-                assert.equal(settled(all[i + 1].text), settled(result.stdout))
-                assert.equal(0, result.status)
-            end)
+for _, path in ipairs { "README.md", "docs/what-travels.md" } do
+    describe("a script of " .. path, function()
+        local markdown = helper.read(path)
+        local all, scripts = blocks(markdown), 0
+        for i, block in ipairs(all) do
+            if block.language == "lua" then
+                scripts = scripts + 1
+                local name = block.text:match "^%-%- ([%w_]+%.lua)\n"
+                it((name or "number " .. scripts) .. " prints what is shown", function()
+                    assert.is_truthy(name, "its first line is not its name")
+                    assert.equal("text", all[i + 1] and all[i + 1].language)
+                    local result = run(name, block.text)
+                    assert.equal(settled(all[i + 1].text), settled(result.stdout))
+                    assert.equal(0, result.status)
+                end)
+            end
         end
-    end
 
-    it("is there", function()
-        assert.is_true(scripts >= 3)
+        it("is there", function()
+            assert.is_true(scripts >= 3)
+        end)
+
+        it("and its text name nothing of the module that is not there", function()
+            for name in (markdown:gsub("### Not in this version\n.-\n## ", "")):gmatch "%f[%w]mp%.([%w_]+)" do
+                assert.is_truthy(name == "worker" or rawget(mp, name), name) -- mp.worker is there in workers
+            end
+        end)
     end)
-end)
+end
 
 describe("the README", function()
     -- The first folders of what is made by building and installing.
@@ -111,7 +120,7 @@ describe("the README", function()
     end)
 
     it("begins with the two commands, and gives setup no word that it does not know", function()
-        local first = blocks()[1]
+        local first = blocks(page)[1]
         assert.is_truthy(first.text:find "^%./setup run .*\n%./setup test ")
         for verb in page:gmatch "%./setup (%l+)" do
             assert.is_truthy(setup:find("#   ./setup " .. verb, 1, true), verb)
@@ -119,19 +128,15 @@ describe("the README", function()
     end)
 
     it("names every name of the module, and no other", function()
-        local there, absent = section "What there is", section "Not in this version"
+        local there = section "What there is"
         local python = section "For those who know Python's multiprocessing"
         for name in pairs(mp) do
             assert.is_truthy(there:find("mp%." .. name .. "%f[^%w_]"), name)
-        end
-        for name in (page:gsub("### Not in this version\n.-\n## ", "")):gmatch "%f[%w]mp%.([%w_]+)" do
-            assert.is_not_nil(rawget(mp, name), name)
         end
         for name in (there .. python):gmatch "%f[%w]p:([%l_]+)%(" do
             local p = mp.process(function() end)
             assert.equal("function", type(p[name]), name)
         end
-        assert.is_truthy(absent:find "|")
     end)
 
     it("names every option of a process that there is", function()
@@ -150,14 +155,47 @@ describe("the README", function()
         assert.equal(#require("pl.tablex").keys(values), n)
     end)
 
-    it("lists as absent what raises and says so", function()
-        local n = 0
-        for text in section("Not in this version"):gmatch "\n| `([^`]+)`" do
-            n = n + 1
-            local f = assert(load("local mp = ... return " .. text))
-            helper.fails("is not available in " .. mp._VERSION:gsub("%p", "%%%0"), f, mp)
+    local function upvalue(f, wanted)
+        for i = 1, math.huge do
+            local name, value = debug.getupvalue(f, i)
+            if name == wanted then return value end
+            assert(name, "there is no '" .. wanted .. "' where it is looked for")
         end
-        assert.is_true(n >= 2)
+    end
+
+    it("names every option of a pool, of its calls and of a task, and no other", function()
+        local there, pool_options = section "What there is", require "luamp.pool_options"
+        for pattern, known in pairs {
+            ["`mp%.pool{(.-)}`"] = upvalue(pool_options.split, "known"),
+            ["\n| options of a call | (.-) |\n"] = upvalue(pool_options.call, "of_call"),
+            ["`pool:submit{(.-)}`"] = upvalue(pool_options.task, "of_task"),
+        } do
+            local listed = {}
+            for name in there:match(pattern):gsub("{[^}]*}", ""):gmatch "([%l_]+)=" do
+                listed[name] = known[name] or "unknown"
+            end
+            assert.same(known, listed)
+        end
+    end)
+
+    it("names every method of pools and futures, and no other", function()
+        local there, pool = section "What there is", mp.pool(1)
+        local of_future = select(2, debug.getupvalue(debug.getmetatable(pool:submit(math.abs, 1)).__index, 1))
+        pool:terminate()
+        for what, methods in pairs {
+            pool = debug.getmetatable(pool).__index,
+            f = of_future,
+        } do
+            local listed = what == "pool" and { pollfd = methods.pollfd, events = methods.events } or {}
+            for name in there:gmatch("%f[%w]" .. what .. ":([%l_]+)") do listed[name] = methods[name] or "none" end
+            assert.same(methods, listed)
+        end
+    end)
+
+    it("calls absent what is", function()
+        local absent = section "Not in this version"
+        assert.is_truthy(absent:find "`mp%.%l+`")
+        for name in absent:gmatch "`mp%.(%l+)`" do assert.is_nil(mp[name], name) end
     end)
 
     it("lists the packages that setup installs", function()

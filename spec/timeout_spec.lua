@@ -55,6 +55,63 @@ describe("a process that runs longer than its timeout", function()
         assert.same({ 3, nil }, { e.exitcode, e.signal })
     end)
 
+    it("is ended though the keeper was killed, when its parent waits for it", function()
+        local result = helper.script_run [[
+            local p = mp.process { command = { "sleep", "60" }, timeout = 0.5 }:start()
+            for pid in io.popen "pgrep luamp-keeper":lines() do
+                local file <close> = io.open("/proc/" .. pid .. "/cmdline")
+                if file and file:read "a":find(arg[0], 1, true) then os.execute("kill -KILL " .. pid) end
+            end
+            local _, e = pcall(p.result, p, 30)
+            print(e.kind)
+        ]]
+        assert.same({ "timeout\n", "" }, { result.stdout, result.stderr })
+    end)
+
+    it("is ended though the keeper was killed, in any wait, also after a scope", function()
+        local result = helper.script_run [[
+            mp.scope(function() end)
+            local function kill_keeper()
+                for pid in io.popen "pgrep luamp-keeper":lines() do
+                    local file <close> = io.open("/proc/" .. pid .. "/cmdline")
+                    if file and file:read "a":find(arg[0], 1, true) then
+                        os.execute("kill -KILL " .. pid)
+                        while io.open("/proc/" .. pid .. "/stat") do mp.sleep(0.001) end
+                    end
+                end
+            end
+            local waits = {
+                function(p) return p:join(30) end,
+                function(p) return #mp.wait({ p }, 30) end,
+                function(p) mp.sleep(3) return not p:is_alive() end,
+                function() return not pcall(mp.scope, function(s)
+                    s:start { command = { "sleep", "60" }, timeout = 0.5 }
+                    kill_keeper()
+                    mp.sleep(20)
+                end) end,
+            }
+            for _, wait in ipairs(waits) do
+                local p = mp.process { command = { "sleep", "60" }, timeout = 0.5 }:start()
+                kill_keeper()
+                print(wait(p), (p:join(0)))
+            end
+        ]]
+        assert.same({ "true\ttrue\n1\ttrue\ntrue\ttrue\ntrue\ttrue\n", "" }, { result.stdout, result.stderr })
+    end)
+
+    it("is ended though it was stopped at its birth", function()
+        local stopped = {}
+        for i = 1, 20 do
+            stopped[i] = mp.process { target = mp.sleep, args = { 60 }, timeout = 0.05 }:start()
+            stopped[i]:signal "SIGSTOP"
+        end
+        for _, p in ipairs(stopped) do
+            assert.is_true(p:join(20))
+            assert.same({ "timeout", "SIGKILL" }, { p.error.kind, p.error.signal })
+            p:close()
+        end
+    end)
+
     it("is killed 5 s later if it ignores SIGTERM, or is stopped", function()
         local began = mp.clock()
         local deaf = mp.process { command = { "sh", "-c", "trap '' TERM; while :; do sleep 0.1; done" },

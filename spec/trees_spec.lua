@@ -277,6 +277,20 @@ describe("the keeper", function()
         assert.same({ "0\n1\n1\ttrue\n", "" }, { result.stdout, result.stderr })
     end)
 
+    it("is gone when the main process is killed that has just started a program with a time limit", function()
+        local script = helper.script [[
+            local mp = require "luamp"
+            mp.process { command = { "sleep", "60" }, timeout = 60 }:start()
+            os.execute "kill -KILL $PPID"
+        ]]
+        for _ = 1, 5 do
+            assert.equal(137, helper.run(("%s %s"):format(helper.host, script)).status)
+            helper.wait_until(function()
+                return helper.run(("pgrep -f '%s[a]'"):format(script:sub(1, -2))).status == 1
+            end, "its end", 2)
+        end
+    end)
+
     it("holds no descriptor of anybody, and is nobody's child", function()
         local script = helper.script [[
             local mp = require "luamp"
@@ -302,6 +316,35 @@ describe("the keeper", function()
         assert.matches("^0\t/dev/null\n1\t/dev/null\n2\t/dev/null\nfile ", others)
         for _, pid in ipairs(helper.children()) do
             assert.is_falsy(helper.read("/proc/" .. pid .. "/stat"):find "luamp-keeper")
+        end
+    end)
+
+    it("is made anew by what needs it: an end, whose leavings go as ever", function()
+        local endings = {
+            "p:kill() p:join() mp.sleep(5)",
+            "p:kill() while p:is_alive() do end io.popen('sleep 5'):close()", -- no wait that would look at the keeper
+            "os.exit(3)",
+        }
+        for _, ending in ipairs(endings) do
+            local marker = fresh_marker()
+            local script = helper.script(([[
+                local mp = require "luamp"
+                local p = mp.process { command = { "sh", "-c", "sleep %s & wait" } }:start()
+                while #io.popen("pgrep -fx 'sleep %s'"):read "a" == 0 do mp.sleep(0.01) end
+                for pid in io.popen "pgrep luamp-keeper":lines() do
+                    local file = io.open("/proc/" .. pid .. "/cmdline")
+                    if file and file:read "a":find(arg[0], 1, true) then
+                        os.execute(("kill -KILL %%d; while test -e /proc/%%d/exe; do :; done"):format(pid, pid))
+                    end
+                end
+                %s]]):format(marker, marker, ending))
+            os.execute(("%s %s >/dev/null 2>&1 &"):format(helper.host, script))
+            runs(marker, 2)
+            helper.wait_until(function() return #found(marker) == 0 end, "the end of all", 3)
+            os.execute(("pkill -f '%s[a]'"):format(script:sub(1, -2)))
+            helper.wait_until(function()
+                return helper.run(("pgrep -f '%s[a]'"):format(script:sub(1, -2))).status == 1
+            end, "its end")
         end
     end)
 

@@ -25,7 +25,7 @@ local reading = {} -- what to do with a line, by its annotation
 
 function reading.class(state, rest)
     state.class = { doc = state.doc, fields = {}, methods = {} }
-    state.found.classes[rest] = state.class
+    state.found.classes[rest:match "^[%w_.]+"] = state.class
 end
 
 function reading.field(state, rest)
@@ -106,7 +106,30 @@ local function upvalue(f, wanted)
 end
 
 local index = debug.getmetatable(mp.current_process()).__index
-local check_options = upvalue(mp.process, "check_options")
+local check_options = upvalue(require "luamp.process".new, "check_options")
+local scope_methods = mp.scope(function(s) return debug.getmetatable(s).__index end)
+
+-- The methods of objects that are made in C.
+local of_class = {}
+for name, object in pairs { queue = mp.queue(), priority_queue = mp.priority_queue(), pipe = mp.pipe(),
+    value = mp.value "int8", buffer = mp.buffer(1), lock = mp.lock(), rlock = mp.rlock(),
+    semaphore = mp.semaphore(), bounded_semaphore = mp.bounded_semaphore(), event = mp.event() } do
+    of_class[name] = debug.getmetatable(object).__index
+end
+of_class.array = select(2, debug.getupvalue(debug.getmetatable(mp.array("int8", 1)).__index, 1))
+
+-- Those of pools and futures.
+local pool = mp.pool(1)
+of_class.future = select(2, debug.getupvalue(debug.getmetatable(pool:submit(math.abs, 1)).__index, 1))
+pool:terminate()
+of_class.pool = debug.getmetatable(pool).__index
+
+-- The function whose parameters are those of a method, and how many others it has before them.
+local function implementation(class, name, f)
+    local call = class == "pool" and require "luamp.calls"[name]
+    if call then return call, 2 end -- of the pool's state and the call's name
+    return f, 1
+end
 
 local function names(set)
     local list = {}
@@ -126,6 +149,14 @@ local function each_function()
     for name, declaration in pairs(classes["mp.process"].methods) do
         table.insert(list, { "process:" .. name, declaration, mp.current_process()[name], 1 })
     end
+    for name, declaration in pairs(classes["mp.scope"].methods) do
+        table.insert(list, { "scope:" .. name, declaration, scope_methods[name], 1 })
+    end
+    for class, methods in pairs(of_class) do
+        for name, declaration in pairs(classes["mp." .. class].methods) do
+            table.insert(list, { class .. ":" .. name, declaration, implementation(class, name, methods[name]) })
+        end
+    end
     table.sort(list, function(a, b) return a[1] < b[1] end)
     local i = 0
     return function()
@@ -141,7 +172,7 @@ describe("the declared names", function()
             found[name] = "function"
         end
         for name, field in pairs(classes.mp.fields) do
-            found[name] = field.type
+            if not field.type:find "%?$" then found[name] = field.type end -- mp.worker is there in workers
         end
         local real = {}
         for name, value in pairs(mp) do
@@ -158,6 +189,78 @@ describe("the declared names", function()
         for name in pairs(class.methods) do
             assert.equal("function", type(p[name]), name)
         end
+    end)
+
+    it("are the methods of a scope", function()
+        assert.same(names(scope_methods), names(classes["mp.scope"].methods))
+        assert.same({}, classes["mp.scope"].fields)
+    end)
+
+    it("are the methods of queues and pipes", function()
+        assert.same(names(of_class.queue), names(classes["mp.queue"].methods))
+        assert.same(names(of_class.queue), names(of_class.priority_queue))
+        assert.same(names(of_class.pipe), names(classes["mp.pipe"].methods))
+        for name in pairs(classes["mp.priority_queue"].methods) do
+            assert.is_not_nil(of_class.queue[name], name)
+        end
+    end)
+
+    it("are the methods of values, arrays and buffers, their options and types", function()
+        for _, class in ipairs { "value", "array", "buffer" } do
+            assert.same(names(of_class[class]), names(classes["mp." .. class].methods))
+            assert.same({}, classes["mp." .. class].fields)
+        end
+        local known = upvalue(require "luamp.arrays".buffer, "known")
+        assert.same(names(known), names(classes["mp.buffer.options"].fields))
+        local types = declared.aliases["mp.cell_type"].values
+        for name in pairs(types) do assert.equal(1, mp.value(name, 1):get()) end
+        assert.same(names(require "luamp.core".cell_types), names(types))
+    end)
+
+    it("are the methods of locks, semaphores and events", function()
+        for _, class in ipairs { "lock", "semaphore", "event" } do
+            assert.same(names(of_class[class]), names(classes["mp." .. class].methods))
+        end
+        assert.same(names(of_class.lock), names(of_class.rlock))
+        assert.same(names(of_class.semaphore), names(of_class.bounded_semaphore))
+        for name in pairs(classes["mp.semaphore.options"].fields) do mp.semaphore { [name] = 1 } end
+    end)
+
+    it("are the options of queues and pipes, and what mp.memory tells", function()
+        for name in pairs(classes["mp.queue.options"].fields) do mp.queue { [name] = 1 } end
+        for name in pairs(classes["mp.pipe.options"].fields) do mp.pipe { [name] = true } end
+        local known = upvalue(upvalue(require "luamp.sharing".queue, "queue"), "known")
+        assert.same(names(known), names(classes["mp.queue.options"].fields))
+        assert.same(names(mp.memory()), names(classes["mp.memory.usage"].fields))
+    end)
+
+    it("are the methods and fields of pools and futures", function()
+        for _, class in ipairs { "pool", "future" } do
+            assert.same(names(of_class[class]), names(classes["mp." .. class].methods))
+        end
+        assert.same({ "error" }, names(classes["mp.future"].fields))
+        assert.same({}, classes["mp.pool"].fields)
+    end)
+
+    it("are the options of pools, of their calls and of tasks", function()
+        local pool_options = require "luamp.pool_options"
+        for class, known in pairs {
+            options = upvalue(pool_options.split, "known"), call_options = upvalue(pool_options.call, "of_call"),
+            task = upvalue(pool_options.task, "of_task"),
+            retries = upvalue(upvalue(pool_options.call, "check_retries"), "retry_known"),
+        } do
+            assert.same(names(known), names(classes["mp.pool." .. class].fields), class)
+        end
+    end)
+
+    it("are what a pool tells of itself, and a worker of itself", function()
+        local busy <close> = mp.pool(1)
+        busy:apply(math.abs, 1)
+        local stats = busy:stats()
+        assert.same(names(stats), names(classes["mp.pool.stats"].fields))
+        assert.same(names(stats.workers[1]), names(classes["mp.pool.worker_stats"].fields))
+        local has = busy:map(function(name) return math.type(mp.worker[name]) end, names(classes["mp.worker"].fields))
+        assert.same({ "integer", "integer", "integer" }, has)
     end)
 
     it("are the options of mp.process that can be used", function()
@@ -183,11 +286,24 @@ describe("the declared names", function()
             local function result(f) show(sleeper.result, start(f)) end
             result(function() error {} end)
             result(function() os.exit(2) end)
-            result(function() return print end)
+            result(function() return io.stdout end)
+            local pool = mp.pool(1)
+            local given_up = pool:submit(mp.sleep, 60)
+            given_up:cancel()
+            show(given_up.result, given_up)
+            show(pool.map, pool, error, { "no" })
+            pool:terminate()
+            local slow = mp.process { target = mp.sleep, args = { 60 }, timeout = 0.01 }:start()
+            show(slow.result, slow)
             show(sleeper.result, sleeper, 0)
             sleeper:kill()
             show(sleeper.result, sleeper)
+            local empty = mp.queue()
+            show(empty.get, empty)
             local parent = mp.getpid()
+            local q = mp.queue()
+            q:close()
+            show(q.put, q, 1)
             show(function() start(function() os.execute("kill -INT " .. parent) mp.sleep(60) end):join() end)
             for _, p in ipairs(mp.active_children()) do p:kill() end
         ]]
@@ -211,7 +327,10 @@ describe("the declared names", function()
         for name, declaration, f, self in each_function() do
             local info = debug.getinfo(f, "uS")
             if info.what == "Lua" then
-                assert.equal(info.nparams - self, #declaration.params, name)
+                local last = declaration.params[#declaration.params]
+                local more = last and last.name == "..." and 1 or 0
+                assert.is_true(more == 0 or info.isvararg, name)
+                assert.equal(info.nparams - self, #declaration.params - more, name)
             end
         end
     end)
@@ -254,12 +373,40 @@ describe("every name", function()
     end)
 
     it("that returns nothing returns nothing", function()
-        local p = mp.process(function() end)
+        local p, taken = mp.process(function() end), mp.queue()
+        taken:put(1)
+        taken:get()
+        local held = mp.lock()
+        held:acquire()
+        local open <close> = mp.pool(1)
+        local other <close> = mp.pool(1)
         local calls = {
             ["mp.sleep"] = { 0 },
             ["mp.seed"] = { 1 },
             ["mp.set_start_method"] = { "fork" },
             ["process:close"] = { p },
+            ["queue:close"] = { mp.queue() },
+            ["queue:task_done"] = { taken },
+            ["pipe:close"] = { (mp.pipe()) },
+            ["value:set"] = { mp.value "int8", 1 },
+            ["value:close"] = { mp.value "int8" },
+            ["array:set"] = { mp.array("int8", 1), 1, {} },
+            ["array:fill"] = { mp.array("int8", 1), 1 },
+            ["array:copy"] = { mp.array("int8", 1), mp.array("int8", 1) },
+            ["array:sort"] = { mp.array("int8", 1) },
+            ["array:close"] = { mp.array("int8", 1) },
+            ["buffer:write"] = { mp.buffer(1), 1, "" },
+            ["buffer:close"] = { mp.buffer(1) },
+            ["lock:release"] = { held },
+            ["lock:close"] = { mp.lock() },
+            ["semaphore:release"] = { mp.semaphore() },
+            ["semaphore:close"] = { mp.semaphore() },
+            ["event:set"] = { mp.event() },
+            ["event:clear"] = { mp.event() },
+            ["event:close"] = { mp.event() },
+            ["pool:close"] = { open },
+            ["pool:resize"] = { other, 2 },
+            ["pool:terminate"] = { other },
         }
         for name, declaration, f in each_function() do
             if #declaration.returns == 0 then

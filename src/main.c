@@ -9,6 +9,8 @@
 **   - the module is loaded before any Lua code runs: `mp`, require "luamp";
 **   - it also sees to it that descriptors 0 to 2 are never free, or the next
 **     file that a script opens would become its standard output;
+**   - run with --luamp-child by a process of a family, and only then, it is a child
+**     of that, or its forkserver; see engine/image.h;
 **   - the end of a script is told to the module, which joins or stops the
 **     children, and an interrupted script ends with 128 + the signal;
 **   - as the first process of a container it leaves the script to a child, and
@@ -69,6 +71,18 @@ static void tell(const char *message) {
     fflush(stderr);
 }
 
+/* Pushes the calls that led to the error of which describe_error is told: without luamp's own. */
+static void push_traceback(lua_State *L) {
+    lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+    if (module_open && lua_getfield(L, -1, "luamp.errors") == LUA_TTABLE) {
+        lua_getfield(L, -1, "traceback");
+        lua_pushinteger(L, 2); /* its caller's caller */
+        if (lua_pcall(L, 1, 1, 0) == LUA_OK && lua_isstring(L, -1))
+            return;
+    }
+    luaL_traceback(L, L, NULL, 1);
+}
+
 /*
 ** The message handler of every chunk: text gets a traceback, an object that
 ** can describe itself does so alone. The object is seen here for the last
@@ -82,7 +96,8 @@ static int describe_error(lua_State *L) {
             return 1;
         message = lua_pushfstring(L, "(error object is a %s value)", luaL_typename(L, 1));
     }
-    luaL_traceback(L, L, message, 1);
+    push_traceback(L);
+    lua_pushfstring(L, "%s\n%s", message, lua_tostring(L, -1));
     return 1;
 }
 
@@ -456,7 +471,9 @@ static void interact(lua_State *L) {
 
 /* ---------- the program ---------- */
 
+/* Nothing of this is garbage, so none is looked for: the caller restarts the collector. */
 static void open_libraries(lua_State *L, unsigned flags) {
+    lua_gc(L, LUA_GCSTOP);
     if (flags & OPT_NO_ENV) {
         lua_pushboolean(L, 1);
         lua_setfield(L, LUA_REGISTRYINDEX, "LUA_NOENV");
@@ -465,6 +482,12 @@ static void open_libraries(lua_State *L, unsigned flags) {
     luaL_requiref(L, "luamp", luaopen_luamp, 0);
     lua_setglobal(L, "mp");
     module_open = true;
+}
+
+/* A process of a family that begins in a fresh image: lives its life. */
+static int child_program(lua_State *L) {
+    open_libraries(L, OPT_NO_ENV);
+    mp_lib_serve(L);
 }
 
 /* What is left to do when all options have run. */
@@ -500,6 +523,7 @@ static int program(lua_State *L) {
         print_version();
     open_libraries(L, o.flags);
     set_arg(L, argv, argc, o.script);
+    lua_gc(L, LUA_GCRESTART);
     lua_gc(L, LUA_GCGEN, 0, 0);
     bool fine = ((o.flags & OPT_NO_ENV) || run_init(L) == LUA_OK) &&
                 run_options(L, argv, o.script) == LUA_OK && run_rest(L, argv, &o, o.script < argc);
@@ -515,7 +539,9 @@ int main(int argc, char **argv) {
         return EXIT_FAILURE;
     }
     mp_lib_adopt_heap(L);
-    lua_pushcfunction(L, program);
+    mp_lib_is_program = 1;
+    bool is_child = argc > 1 && strcmp(argv[1], MP_LIB_CHILD) == 0 && mp_lib_is_fresh();
+    lua_pushcfunction(L, is_child ? child_program : program);
     lua_pushinteger(L, argc);
     lua_pushlightuserdata(L, argv);
     int rc = lua_pcall(L, 2, 1, 0);

@@ -1,4 +1,4 @@
-"""python3.py COUNT: the mean time of a start and a join under fork, in seconds."""
+"""python3.py METHOD COUNT: the mean time of a start and a join by that start method, in seconds."""
 import multiprocessing
 import sys
 import time
@@ -18,11 +18,11 @@ def start_join(context):
 
 
 if __name__ == "__main__":
-    count = int(sys.argv[1])
-    fork = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context(sys.argv[1])
+    count = int(sys.argv[2])
     for _ in range(WARM_UP):
-        start_join(fork)
+        start_join(context)
     start = time.monotonic()
     for _ in range(count):
-        start_join(fork)
+        start_join(context)
     print(f"{(time.monotonic() - start) / count:.9f}")

@@ -1,6 +1,6 @@
 /*
 ** decode.c: bytes to Lua values, the reader of what codec.c writes; wire.h has
-** the format.
+** the format. Functions and names are read by decode_functions.c.
 **
 ** Its bytes are data. What the open tables are still owed, a byte for each key
 ** and value, never exceeds the bytes that are left: memory is taken in
@@ -8,7 +8,8 @@
 ** metatable gets through that codec.c would not have sent.
 **
 ** All that was made is on the stack or in what is there, so the collector may
-** run at any time.
+** run at any time; and so may the functions of sections, which a message of the
+** family has before its values.
 */
 #include "binding/codec.h"
 
@@ -16,40 +17,10 @@
 #include <limits.h>
 #include <string.h>
 
-#include "binding/wire.h"
+#include "binding/decoder.h"
+#include "engine/frame.h"
 
 enum { MAX_VALUES = 1000000 }; /* Lua's stack holds no more */
-
-/*
-** A get function pushes what it read and returns 1; or returns 0 when the
-** bytes are no message, and leaves on the stack whatever it had there.
-*/
-typedef struct decoder {
-    lua_State *L;
-    const unsigned char *at, *end;
-    size_t owed;         /* bytes that open tables and the values still need: <= end - at */
-    int objects;         /* stack index of the list of numbered objects, or 0 */
-    int metas;           /* stack index of the list of tables and metatables, or 0 */
-    mp_trailer declared; /* what there shall be */
-    mp_trailer found;    /* and what there is so far */
-} decoder;
-
-/* n bytes to read, or NULL. */
-static inline const unsigned char *take(decoder *d, size_t n) {
-    const unsigned char *at = d->at;
-    if ((size_t)(d->end - at) < n)
-        return NULL;
-    d->at = at + n;
-    return at;
-}
-
-/* Gives the value on top its number, if there are numbers. */
-static void note_object(decoder *d) {
-    if (d->objects == 0)
-        return;
-    lua_pushvalue(d->L, -1);
-    lua_rawseti(d->L, d->objects, (lua_Integer)++d->found.n_objects);
-}
 
 static int get_integer(decoder *d, int tag) {
     lua_Integer value;
@@ -112,16 +83,30 @@ static int get_string64(decoder *d) {
     return 1;
 }
 
-/* Pushes the numbered object that is named next. */
-static int get_ref(decoder *d) {
+int mp_get_name(decoder *d) {
+    const unsigned char *tag = take(d, 1);
+    return tag != NULL && (*tag >= MP_TAG_STRING ? get_string(d, (size_t)(*tag - MP_TAG_STRING))
+                                                 : *tag == MP_TAG_STRING16 && get_string16(d));
+}
+
+int mp_get_numbered(decoder *d, uint64_t *number) {
     const unsigned char *tag = take(d, 1);
     if (d->objects == 0 || tag == NULL || !get_integer(d, *tag))
         return 0;
-    uint64_t number = (uint64_t)lua_tointeger(d->L, -1);
+    *number = (uint64_t)lua_tointeger(d->L, -1);
     lua_pop(d->L, 1);
-    if (number >= d->found.n_objects)
+    if (*number >= d->found.n_objects)
         return 0;
-    lua_rawgeti(d->L, d->objects, (lua_Integer)number + 1);
+    lua_rawgeti(d->L, d->objects, (lua_Integer)*number + 1);
+    return 1;
+}
+
+int mp_get_ref(decoder *d) {
+    uint64_t number;
+    if (!mp_get_numbered(d, &number))
+        return 0;
+    if (d->has_spare && !d->is_spare)
+        mp_use_object(d, number);
     return 1;
 }
 
@@ -135,6 +120,8 @@ static int get_defer(decoder *d) {
 }
 
 static int get_value(decoder *d, int depth);
+
+/* --- tables --------------------------------------------------------------- */
 
 static inline int get_owed(decoder *d, int depth) {
     d->owed--;
@@ -183,8 +170,15 @@ static int get_counts(decoder *d, int tag, uint64_t n[2]) {
 /* The metatable of the table on top: noted, to be set when it is whole. */
 static int get_meta(decoder *d, int depth) {
     lua_State *L = d->L;
-    if (d->found.n_metas == d->declared.n_metas || !get_value(d, depth + 1) || !lua_istable(L, -1))
+    if (d->found.n_metas == d->declared.n_metas || !get_value(d, depth + 1))
         return 0;
+    if (!lua_istable(L, -1)) { /* but what a section gave, or a name that leads to nothing */
+        if (!d->is_spare)
+            return d->is_ours &&
+                   luaL_error(L, "__mp_send of a metatable made a %s", luaL_typename(L, -1));
+        lua_pop(L, 1);
+        lua_pushnil(L);
+    }
     lua_Integer i = (lua_Integer)d->found.n_metas++;
     lua_rawseti(L, d->metas, 2 * i + 2);
     lua_pushvalue(L, -1);
@@ -220,29 +214,33 @@ static int get_table(decoder *d, int tag, int depth, int is_new) {
     return kind == MP_TAG_META ? get_meta(d, depth) : kind == MP_TAG_ERROR ? get_error_meta(d) : 1;
 }
 
-static int get_value(decoder *d, int depth) {
-    if (d->at == d->end)
-        return 0;
-    int tag = *d->at++;
-    if (tag < MP_TAG_NIL)
-        return get_integer(d, tag);
-    if (tag >= MP_TAG_STRING)
-        return get_string(d, (size_t)(tag - MP_TAG_STRING));
+/* What is written by a tag up to that of long strings. */
+static int get_scalar(decoder *d, int tag) {
     switch (tag) {
     case MP_TAG_FALSE:
     case MP_TAG_TRUE:
         lua_pushboolean(d->L, tag == MP_TAG_TRUE);
         return 1;
-    case MP_TAG_INT16:
-    case MP_TAG_INT32:
-    case MP_TAG_INT64:
-        return get_integer(d, tag);
     case MP_TAG_FLOAT:
         return get_float(d);
     case MP_TAG_STRING16:
         return get_string16(d);
     case MP_TAG_STRING64:
         return get_string64(d);
+    default:
+        return get_integer(d, tag);
+    }
+}
+
+static int get_value(decoder *d, int depth) {
+    if (d->at == d->end)
+        return 0;
+    int tag = *d->at++;
+    if (tag >= MP_TAG_STRING)
+        return get_string(d, (size_t)(tag - MP_TAG_STRING));
+    if (tag <= MP_TAG_STRING64)
+        return get_scalar(d, tag);
+    switch (tag) {
     case MP_TAG_TABLE:
     case MP_TAG_TABLE64:
     case MP_TAG_META:
@@ -251,14 +249,27 @@ static int get_value(decoder *d, int depth) {
     case MP_TAG_DEFER:
         return get_defer(d);
     case MP_TAG_REF:
-        return get_ref(d);
+        return mp_get_ref(d);
+    case MP_TAG_SHARED:
+        return d->is_ours && mp_get_shared(d);
+    case MP_TAG_NAMED:
+        return d->is_ours && mp_get_named(d);
+    case MP_TAG_FUNCTION:
+    case MP_TAG_LATER:
+        return d->is_ours && depth <= MP_MAX_DEPTH && mp_get_function(d, tag, depth, 0);
+    case MP_TAG_EITHER:
+        return d->is_ours && depth <= MP_MAX_DEPTH && mp_get_either(d, depth);
     default:
         return 0;
     }
 }
 
+int mp_get_value(decoder *d, int depth) {
+    return get_value(d, depth);
+}
+
 /* The head and the trailer. Leaves the number of values in `owed`. */
-static int get_frame(decoder *d) {
+static int get_head(decoder *d) {
     const unsigned char *at = take(d, 1);
     if (at == NULL)
         return 0;
@@ -288,9 +299,11 @@ static int push_list(lua_State *L, uint64_t n) {
     return lua_gettop(L);
 }
 
-static int get_values(decoder *d) {
-    mp_wire_need_stack(d->L, (int)d->owed + MP_LEVEL_SLOTS);
-    while (d->owed > 0) {
+/* The next n values that are owed, nil among them. */
+static int get_list(decoder *d, size_t n) {
+    if (!mp_codec_has_room(d->L, (int)n + MP_LEVEL_SLOTS))
+        luaL_error(d->L, "%d values are too many for Lua's stack", (int)n);
+    while (n-- > 0) {
         if (d->at < d->end && *d->at == MP_TAG_NIL) {
             d->at++;
             d->owed--;
@@ -302,11 +315,57 @@ static int get_values(decoder *d) {
     return 1;
 }
 
+/* A global's name and value, to be set when all is whole, or its section. */
+static int get_global(decoder *d) {
+    lua_State *L = d->L;
+    d->at++;
+    d->found.n_items++;
+    mp_wire_need_stack(L, MP_LEVEL_SLOTS);
+    if (!get_value(d, 0) || lua_type(L, -1) != LUA_TSTRING || !get_value(d, 0))
+        return 0;
+    lua_rawset(L, d->globals);
+    lua_pushnil(L); /* in place of an object */
+    return 1;
+}
+
+/* Sets those that are not there, once. */
+static void set_globals(decoder *d) {
+    lua_State *L = d->L;
+    if (d->globals == 0)
+        return;
+    lua_pushglobaltable(L);
+    for (lua_pushnil(L); lua_next(L, d->globals); lua_pop(L, 1)) {
+        lua_pushvalue(L, -2);
+        if (lua_rawget(L, -4) == LUA_TNIL) {
+            lua_pushvalue(L, -3);
+            lua_pushvalue(L, -3);
+            lua_rawset(L, -6);
+        }
+        lua_pop(L, 1);
+    }
+    lua_newtable(L);
+    lua_replace(L, d->globals);
+    lua_pop(L, 1);
+}
+
+static int get_item(decoder *d) {
+    uint64_t number;
+    const unsigned char *tag;
+    d->n_items++;
+    d->is_spare = 0;
+    if (d->at < d->end && *d->at == MP_TAG_GLOBAL)
+        return d->globals != 0 && get_global(d);
+    if (!mp_get_numbered(d, &number))
+        return 0;
+    d->is_spare = d->has_spare && mp_is_spare(d, number);
+    if (lua_isfunction(d->L, -1) && !lua_iscfunction(d->L, -1))
+        return d->is_ours && mp_get_upvalues(d, number, 0);
+    return lua_istable(d->L, -1) && (tag = take(d, 1)) != NULL && get_table(d, *tag, 0, 0);
+}
+
 static int get_items(decoder *d) {
-    for (uint64_t i = 0; i < d->declared.n_items; i++) {
-        const unsigned char *tag;
-        if (!get_ref(d) || !lua_istable(d->L, -1) || (tag = take(d, 1)) == NULL ||
-            !get_table(d, *tag, 0, 0))
+    while (d->n_items < d->declared.n_items) {
+        if (!get_item(d))
             return 0;
         lua_pop(d->L, 1);
     }
@@ -325,11 +384,12 @@ static int has_field(lua_State *L, const char *name) {
 static int set_metas(decoder *d) {
     lua_State *L = d->L;
     const void *checked = NULL;
-    for (lua_Integer i = 0; i < (lua_Integer)d->found.n_metas; i++) {
+    for (; d->n_set < d->found.n_metas; d->n_set++) {
+        const lua_Integer i = (lua_Integer)d->n_set;
         lua_rawgeti(L, d->metas, 2 * i + 1);
         lua_rawgeti(L, d->metas, 2 * i + 2);
         if (lua_topointer(L, -1) != checked) {
-            if (has_field(L, "__gc") || has_field(L, "__close"))
+            if (!d->is_ours && (has_field(L, "__gc") || has_field(L, "__close")))
                 return 0;
             checked = lua_topointer(L, -1);
         }
@@ -339,26 +399,99 @@ static int set_metas(decoder *d) {
     return 1;
 }
 
+/* --- sections ------------------------------------------------------------- */
+
+/*
+** What is called may do anything, and decode as well: all that it could reach is whole,
+** and the lists it cannot reach.
+*/
+static int get_section(decoder *d) {
+    const unsigned char *tag = take(d, 1);
+    if (tag == NULL || !get_integer(d, *tag))
+        return 0;
+    const uint64_t n = (uint64_t)lua_tointeger(d->L, -1);
+    lua_pop(d->L, 1);
+    const size_t left = (size_t)(d->end - d->at);
+    if (n >= MAX_VALUES || d->owed > left || n >= left - d->owed)
+        return 0;
+    d->owed += n + 1;
+    if (!get_list(d, n + 1))
+        return 0;
+    while (d->at < d->end && *d->at != MP_TAG_SENT) {
+        if (!get_item(d))
+            return 0;
+        lua_pop(d->L, 1);
+    }
+    d->is_spare = 0;
+    if (take(d, 1) == NULL || !set_metas(d))
+        return 0;
+    set_globals(d);
+    if (!lua_isfunction(d->L, -(int)n - 1))
+        return 0;
+    mp_wire_call(d->L, (int)n);
+    note_object(d);
+    lua_pop(d->L, 1);
+    return 1;
+}
+
+static int get_sections(decoder *d) {
+    while (d->is_ours && d->at < d->end && *d->at == MP_TAG_SEND) {
+        d->at++;
+        if (!get_section(d))
+            return 0;
+    }
+    return 1;
+}
+
 static int get_message(decoder *d) {
-    return get_values(d) && get_items(d) && d->at == d->end &&
+    return get_sections(d) && get_list(d, d->owed) && get_items(d) && d->at == d->end &&
            memcmp(&d->found, &d->declared, sizeof(mp_trailer)) == 0 && set_metas(d);
 }
 
-int mp_codec_decode(lua_State *L, const char *bytes, size_t len) {
+/* Raises in words what is wrong with it. */
+static void open_frame(lua_State *L, const char **bytes, size_t *len) {
+    const char *wrong = mp_frame_open(bytes, len);
+    if (wrong != NULL)
+        luaL_error(L, "not a luamp frame: %s", wrong);
+}
+
+/* A message of one scalar, the short way. Returns whether it is one. */
+static int decode_scalar(lua_State *L, const char *bytes, size_t len) {
     const unsigned char *at = (const unsigned char *)bytes;
-    decoder d = {.L = L, .at = at, .end = at + len};
+    decoder d = {.L = L, .at = at + 2, .end = at + len};
+    if (len < 2 || at[0] != 1 || len > 2 + MP_SHORT)
+        return 0;
+    const int tag = at[1], top = lua_gettop(L);
+    int has = tag == MP_TAG_FLOAT    ? get_float(&d)
+              : tag >= MP_TAG_STRING ? get_string(&d, (size_t)(tag - MP_TAG_STRING))
+                                     : get_integer(&d, tag);
+    if (has && d.at == d.end)
+        return 1;
+    lua_settop(L, top);
+    return 0;
+}
+
+int mp_codec_decode(lua_State *L, const char *bytes, size_t len, int is_ours) {
+    if (!is_ours)
+        open_frame(L, &bytes, &len);
+    else if (decode_scalar(L, bytes, len))
+        return 1;
+    const unsigned char *at = (const unsigned char *)bytes;
+    decoder d = {.L = L, .at = at, .end = at + len, .is_ours = is_ours};
     const int top = lua_gettop(L);
-    if (!get_frame(&d))
+    if (!get_head(&d))
         return -EBADMSG;
     mp_wire_need_stack(L, MP_LEVEL_SLOTS);
     const int n = (int)d.owed;
     d.objects = push_list(L, d.declared.n_objects);
     d.metas = push_list(L, 2 * d.declared.n_metas);
+    d.globals = is_ours && d.declared.n_items > 0 ? push_list(L, 1) : 0;
     const int lists = lua_gettop(L) - top;
     if (!get_message(&d)) {
         lua_settop(L, top);
         return -EBADMSG;
     }
+    set_globals(&d);
     if (lists > 0) {
         lua_rotate(L, top + 1, n);
         lua_settop(L, top + n);

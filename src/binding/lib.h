@@ -44,8 +44,9 @@ int mp_lib_result(lua_State *L, int rc, const char *what);
 /*
 ** The end of a script, for a host that knows how it ended (the program, and
 ** os.exit): runs the atexit hooks, then joins the children that are left, or
-** stops them all when `failed`. Never raises. Returns 0, or 128 + the signal
-** that interrupted the wait.
+** stops them all when `failed`. Never raises. Returns 0, or the exit status that it asks for:
+** 128 + the signal that interrupted the wait, or EXIT_FAILURE where a handler of
+** the script's raised an error meanwhile.
 */
 int mp_lib_end(lua_State *L, int failed);
 
@@ -71,8 +72,21 @@ void mp_interrupt_run_on(lua_State *L);
 void mp_interrupt_forget(lua_State *L);
 lua_State *mp_interrupt_running(void);
 
-/* After a wait that a signal ended: raises the interruption, if that was one. */
+/* After a wait that a signal ended: runs its handler, or raises the interruption. */
 void mp_interrupt_check(lua_State *L);
+
+/* How often the script has called debug.sethook; and takes its hook off the thread. */
+extern unsigned long mp_interrupt_n_hooks;
+void mp_interrupt_end_hook(lua_State *L);
+
+/*
+** Raises the message on top with the position of the script's line that called into the
+** library, however deep inside we are.
+*/
+int mp_lib_misuse(lua_State *L);
+
+/* Pushes how a message speaks of the value at that index. */
+const char *mp_lib_describe(lua_State *L, int index);
 
 /* Writes out, in turn, what streams of this state have buffered. 0, or the first -errno. */
 int mp_output_flush_all(lua_State *L);
@@ -83,8 +97,15 @@ int mp_output_flush_all(lua_State *L);
 */
 void mp_lib_wrap(lua_State *L, const char *name, lua_CFunction f);
 
+/* Pushes what the Lua module of ours returns, which is kept in the registry under the key. */
+void mp_lib_push_part(lua_State *L, const void *key, const char *name);
+
 /* The script is about to run a program by os.execute or io.popen; raises if that cannot be kept. */
 void mp_lib_runs_program(lua_State *L);
+/* How many this process has run so. */
+extern unsigned long mp_lib_n_programs;
+/* How many boards, for pools, this process has made. */
+extern unsigned long mp_lib_n_boards;
 
 /* The names of enum mp_outcome, for Lua; the list ends with NULL. */
 extern const char *const mp_life_outcomes[];
@@ -100,16 +121,52 @@ typedef struct mp_birth {
     lua_State *L; /* the thread that forked */
     lua_State *T;
     int n_args;
+    int is_fresh; /* in a fresh image: what T is to hold comes by a message */
 } mp_birth;
 
 /* The body of a forked child: lives the life of an mp_birth, and does not return. */
 int mp_life(void *birth);
 
-/* Openers of the faces: each pushes a table of functions. */
-int mp_interrupt_open(lua_State *L);
-int mp_output_open(lua_State *L);
-int mp_life_open(lua_State *L);
-int mp_process_open(lua_State *L);
-int mp_system_open(lua_State *L);
+/*
+** In a fresh image (engine/image.h): lives the lives of the processes that begin in it.
+** `is_program`: a host that serves as one when it is run with the option MP_LIB_CHILD says
+** so before it opens the module.
+*/
+#define MP_LIB_CHILD "--luamp-child"
+extern int mp_lib_is_program;
+int mp_lib_is_fresh(void);
+_Noreturn void mp_lib_serve(lua_State *L);
+
+/* The same for a stock interpreter, which opens this in place of the module. */
+MP_EXPORT int luaopen_luamp_child(lua_State *L);
+
+/* Openers of the faces: each puts its functions into the table on top. */
+void mp_interrupt_open(lua_State *L);
+void mp_output_open(lua_State *L);
+void mp_life_open(lua_State *L);
+void mp_process_open(lua_State *L);
+void mp_system_open(lua_State *L);
+void mp_shared_open(lua_State *L);
+void mp_queue_open(lua_State *L);
+void mp_pipe_open(lua_State *L);
+void mp_waiting_open(lua_State *L);
+void mp_inheriting_open(lua_State *L);
+void mp_parcel_open(lua_State *L);
+void mp_bell_face_open(lua_State *L);
+void mp_ends_face_open(lua_State *L);
+void mp_future_open(lua_State *L);
+void mp_board_face_open(lua_State *L);
+void mp_worker_open(lua_State *L);
+void mp_cells_open(lua_State *L);
+void mp_buffer_open(lua_State *L);
+void mp_acquiring_open(lua_State *L);
+void mp_mutex_open(lua_State *L);
+void mp_semaphore_open(lua_State *L);
+void mp_event_open(lua_State *L);
+void mp_rwlock_open(lua_State *L);
+void mp_barrier_open(lua_State *L);
+void mp_condition_open(lua_State *L);
+void mp_dict_open(lua_State *L);
+void mp_list_open(lua_State *L);
 
 #endif

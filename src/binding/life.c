@@ -22,11 +22,16 @@
 #include <unistd.h>
 
 #include "binding/codec.h"
+#include "binding/shared.h"
 #include "binding/lib.h"
 #include "engine/family.h"
+#include "engine/image.h"
 #include "engine/proc.h"
+#include "engine/start.h"
 
-#define HOOKS "luamp.hooks" /* {enter=, caught=, refused=, finish=, failed=, leave=, at_end=} */
+/* {enter=, caught=, refused=, finish=, failed=, leave=, at_end=, serve=}; and, from arrival.lua,
+ * {arrive=, receive=} */
+#define HOOKS "luamp.hooks"
 #define STOCK_EXIT "luamp.exit"
 #define SENTINEL "luamp.sentinel"
 
@@ -73,7 +78,7 @@ static int is_in_stock_exit(lua_State *L) {
 static void leave_by_stock_exit(lua_State *L) {
     int known = is_in_stock_exit(L);
     int status = known ? status_of_stock_exit(mp_interrupt_running()) : EXIT_FAILURE;
-    mp_proc_end(1);
+    mp_proc_end(1, NULL, NULL);
     mp_proc_leave(status, 0);
 }
 
@@ -130,6 +135,23 @@ static void pack(lua_State *L, int first) {
     lua_setfield(L, -2, "n");
 }
 
+#define NO_MEMORY "not enough memory for the results"
+
+static int leaving_results; /* what memory is short for */
+
+static const char *reason_of(int rc) {
+    if (rc == -EDQUOT)
+        return mp_shared_words(rc);
+    return rc == -ENOSPC || rc == -ENOMEM ? "not enough memory for them" : strerror(-rc);
+}
+
+/* What is shared in the message is held for the parent until it has that. */
+static int put_outcome(enum mp_outcome kind, const mp_message *m) {
+    mp_family_received(); /* also what an outcome before this one held */
+    int rc = mp_shared_pack(m, mp_family_self());
+    return rc < 0 ? rc : mp_family_put(kind, m->pieces, m->n_pieces, m->len);
+}
+
 /*
 ** Leaves the target's results, from index `first` on, to the parent: straight
 ** from the stack, however many. What cannot be sent is for `refused` to tell.
@@ -139,9 +161,11 @@ static void leave_results(lua_State *T, int first) {
     int rc = 0;
     if (lua_gettop(T) < first)
         return; /* an end in order without an outcome is no results */
-    luaL_checkstack(T, 64, "too many results");
+    leaving_results = 1;
+    if (!lua_checkstack(T, 64))
+        luaL_error(T, lua_gettop(T) + 64 > LUAI_MAXSTACK ? "too many results" : NO_MEMORY);
     if (mp_codec_encode(T, first, lua_gettop(T) - first + 1, &message)) {
-        rc = mp_family_put(MP_OUTCOME_RESULT, message.pieces, message.n_pieces, message.len);
+        rc = put_outcome(MP_OUTCOME_RESULT, &message);
         if (rc == 0)
             return;
     } else {
@@ -152,10 +176,60 @@ static void leave_results(lua_State *T, int first) {
     lua_settop(T, first);
     push_hook(T, "refused");
     lua_insert(T, first);
-    lua_pushstring(T, rc < 0 ? strerror(-rc) : NULL);
+    lua_pushstring(T, rc < 0 ? reason_of(rc) : NULL);
     lua_pushboolean(T, rc == -EFBIG);
     lua_call(T, 3, 0);
 }
+
+/* --- in a fresh image ---------------------------------------------------- */
+
+/*
+** The message of an order: the length of the first part, as a u64; that part, which
+** is a frame with plain data; and a second one with the function and its arguments.
+*/
+static const char *order_part(int part, size_t *len) {
+    size_t all;
+    uint64_t first = 0;
+    const char *bytes = mp_image_message(&all);
+    if (all >= sizeof first)
+        memcpy(&first, bytes, sizeof first);
+    if (all < sizeof first || first > all - sizeof first)
+        mp_panic("an order without its parts");
+    *len = part == 0 ? first : all - sizeof first - first;
+    return bytes + sizeof first + (part == 0 ? 0 : first);
+}
+
+/* Pushes the values of a part. Raises in words what keeps them from being had here. */
+static int push_part(lua_State *L, int part) {
+    size_t len;
+    const char *bytes = order_part(part, &len);
+    int n = mp_codec_decode(L, bytes, len, part != 0);
+    return n >= 0 ? n : luaL_error(L, "they are not a message");
+}
+
+static int decode_order(lua_State *L) {
+    int n = push_part(L, 1);
+    mp_image_drop_message();
+    mp_family_received(); /* the handles hold themselves now */
+    return n;
+}
+
+/* arrive(settings) makes the state of this process, as if it had been forked. */
+static void arrive(lua_State *T) {
+    push_hook(T, "arrive");
+    lua_call(T, push_part(T, 0), 1);
+}
+
+/* receive(decode): the target and its arguments. Returns whether they are there, or an error is. */
+static int receive(mp_birth *b) {
+    push_hook(b->T, "receive");
+    lua_pushcfunction(b->T, decode_order);
+    int ok = lua_pcall(b->T, 1, LUA_MULTRET, 2) == LUA_OK;
+    b->n_args = lua_gettop(b->T) - 3;
+    return ok;
+}
+
+/* --- the child's life, whole --------------------------------------------- */
 
 /*
 ** The barrier: a child's whole life, on the main thread. T holds: state,
@@ -170,16 +244,20 @@ static int live(lua_State *L) {
     int mask = lua_gethookmask(T), count = lua_gethookcount(T);
     lua_sethook(T, NULL, 0, 0);
     settle_in(L, b);
+    if (b->is_fresh)
+        arrive(T);
     push_hook(T, "enter");
     lua_pushvalue(T, 1);
     lua_call(T, 1, 0);
     push_hook(T, "caught");
     lua_insert(T, 2);
+    int ok = !b->is_fresh || receive(b);
     lua_sethook(T, hook, mask, count);
-    int ok = lua_pcall(T, b->n_args, LUA_MULTRET, 2) == LUA_OK;
+    ok = ok && lua_pcall(T, b->n_args, LUA_MULTRET, 2) == LUA_OK;
     lua_sethook(T, NULL, 0, 0);
     if (ok) {
         leave_results(T, 3);
+        leaving_results = 0;
         lua_settop(T, 2);
         lua_pushnil(T);
     }
@@ -194,19 +272,26 @@ static int live(lua_State *L) {
 
 /* failed(message): an error in the library's own part of a child's life. */
 static int tell_failure(lua_State *L) {
+    const char *message = lua_tostring(L, 1);
+    if (leaving_results && message != NULL && strcmp(message, "not enough memory") == 0) {
+        lua_pushliteral(L, NO_MEMORY);
+        lua_replace(L, 1);
+    }
     push_hook(L, "failed");
     lua_insert(L, 1);
     lua_call(L, 1, 0);
     return 0;
 }
 
-/* When even that fails: an error's bare text. */
-static void last_words(lua_State *L) {
-    const char *message = lua_tostring(L, -1);
+/* When even that fails: an error's bare text, which needs no memory. */
+static struct iovec last_words(lua_State *L) {
+    const char *message = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
     if (message == NULL)
         message = "an error that is not a string";
     struct iovec text[] = {{"luamp: ", 7}, {(void *)message, strlen(message)}, {"\n", 1}};
+    struct iovec words = text[1];
     mp_sys_write(STDERR_FILENO, text, 3);
+    return words;
 }
 
 int mp_life(void *arg) {
@@ -222,15 +307,17 @@ int mp_life(void *arg) {
         lua_settop(fresh, 0);
         lua_pushcfunction(fresh, tell_failure);
         lua_xmove(L, fresh, 1);
-        if (lua_pcall(fresh, 1, 0, 0) != LUA_OK)
-            last_words(fresh);
+        if (lua_pcall(fresh, 1, 0, 0) != LUA_OK) {
+            struct iovec words = last_words(fresh);
+            mp_family_put(MP_OUTCOME_WORDS, &words, 1, words.iov_len);
+        }
     }
     mp_proc_leave(status, mp_output_flush_all(L));
 }
 
 /* --- outcomes ------------------------------------------------------------ */
 
-const char *const mp_life_outcomes[] = {"none", "result", "error", "unsent", NULL};
+const char *const mp_life_outcomes[] = {"none", "result", "error", "unsent", "words", NULL};
 
 /*
 ** leave_outcome(kind, ...): in a child: what its parent is to get. Returns
@@ -244,8 +331,7 @@ static int leave_outcome(lua_State *L) {
         lua_insert(L, -2);
         return 2;
     }
-    int rc = mp_family_put(kind, message.pieces, message.n_pieces, message.len);
-    return mp_lib_result(L, rc, NULL);
+    return mp_lib_result(L, put_outcome(kind, &message), NULL);
 }
 
 /* --- the end ------------------------------------------------------------- */
@@ -256,13 +342,46 @@ static int leave(lua_State *L) {
     mp_proc_leave(status, mp_output_flush_all(L));
 }
 
-/* end_children(failed): the signal's number that interrupted it, or 0. */
-static int end_children(lua_State *L) {
-    lua_pushinteger(L, mp_proc_end(lua_toboolean(L, 1)));
+/* What serves signals while a process ends: a state, and the status after a handler's failure. */
+typedef struct service {
+    lua_State *L;
+    int status;
+} service;
+
+static int call_serve(lua_State *L) {
+    push_hook(L, "serve");
+    lua_call(L, 0, 1);
     return 1;
 }
 
-/* at_end(failed): failed -1 when the host does not know: hooks only. */
+static int serve(void *arg) {
+    service *s = arg;
+    lua_pushcfunction(s->L, call_serve);
+    if (lua_pcall(s->L, 0, 1, 0) == LUA_OK) {
+        s->status = (int)lua_tointeger(s->L, -1);
+    } else {
+        last_words(s->L);
+        s->status = EXIT_FAILURE;
+    }
+    lua_pop(s->L, 1);
+    return s->status;
+}
+
+/* Ends the children. Returns 0, or the status after an interruption or a handler's failure. */
+static int end_family(lua_State *L, int failed) {
+    service s = {.L = L, .status = 0};
+    int signo = mp_proc_end(failed, serve, &s);
+    return signo != 0 ? 128 + signo : s.status;
+}
+
+/* end_children(failed): the status that its end asks for, or 0. */
+static int end_children(lua_State *L) {
+    lua_pushinteger(L, end_family(L, lua_toboolean(L, 1)));
+    return 1;
+}
+
+/* at_end(failed): failed -1 when the host does not know: hooks only. The number of a signal that
+ * has interrupted it; 0: something else has failed there; or nil. */
 static int call_at_end(lua_State *L) {
     push_hook(L, "at_end");
     lua_pushvalue(L, 1);
@@ -271,18 +390,22 @@ static int call_at_end(lua_State *L) {
 }
 
 int mp_lib_end(lua_State *L, int failed) {
-    int interrupted = failed >= 0 ? mp_interrupt_take(L) : 0;
+    int interrupted = failed >= 0 ? mp_interrupt_take(L) : 0, has_ended = 1;
     failed = interrupted != 0 ? 1 : failed;
     lua_pushcfunction(L, call_at_end);
     lua_pushinteger(L, failed);
     if (lua_pcall(L, 1, 1, 0) != LUA_OK)
         last_words(L);
-    lua_pop(L, 1);
-    if (failed >= 0) {
-        int signo = mp_proc_end(failed);
-        interrupted = signo != 0 ? signo : interrupted;
+    else if (lua_isinteger(L, -1)) {
+        interrupted = (int)lua_tointeger(L, -1);
+        has_ended = interrupted != 0;
+        failed = has_ended ? 1 : failed;
     }
-    return interrupted != 0 ? 128 + interrupted : 0;
+    lua_pop(L, 1);
+    int status = failed >= 0 ? end_family(L, failed) : 0;
+    if (status == 0 && interrupted != 0)
+        status = 128 + interrupted;
+    return status == 0 && !has_ended ? EXIT_FAILURE : status;
 }
 
 int mp_lib_status(lua_State *L, int index) {
@@ -319,7 +442,11 @@ static int os_exit(lua_State *L) {
     return lua_tocfunction(L, lua_upvalueindex(1))(L);
 }
 
+unsigned long mp_lib_n_programs;
+unsigned long mp_lib_n_boards;
+
 void mp_lib_runs_program(lua_State *L) {
+    mp_lib_n_programs++;
     int rc = mp_proc_runs_program();
     if (rc < 0)
         luaL_error(L, "cannot run a program: keeper: %s", strerror(-rc));
@@ -347,8 +474,7 @@ static void replace_os_functions(lua_State *L) {
     lua_pop(L, 1);
 }
 
-/* set_hooks{enter=, caught=, refused=, finish=, failed=, leave=, at_end=}: the Lua parts of a
- * process's life. */
+/* set_hooks{enter=, ...}: the Lua parts of a process's life, as named at the top; more to come. */
 static int set_hooks(lua_State *L) {
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_settop(L, 1);
@@ -358,14 +484,59 @@ static int set_hooks(lua_State *L) {
     return 0;
 }
 
-static const luaL_Reg functions[] = {{"leave_outcome", leave_outcome},
-                                     {"leave", leave},
-                                     {"end_children", end_children},
-                                     {"set_hooks", set_hooks},
-                                     {NULL, NULL}};
+/* set_hook(name, f): one more. */
+static int set_hook(lua_State *L) {
+    luaL_checkstring(L, 1);
+    lua_settop(L, 2);
+    lua_getfield(L, LUA_REGISTRYINDEX, HOOKS);
+    lua_insert(L, 1);
+    lua_rawset(L, 1);
+    return 0;
+}
 
-int mp_life_open(lua_State *L) {
+int mp_lib_is_program;
+
+int mp_lib_is_fresh(void) {
+    return mp_image_is_fresh();
+}
+
+static void load(lua_State *L, const char *module) {
+    lua_getglobal(L, "require");
+    lua_pushstring(L, module);
+    lua_call(L, 1, 0);
+}
+
+/*
+** arrival.lua brings the two hooks that only a fresh image needs. The forkserver has loaded for
+** its children what they are likely to use, wait.lua with all that it requires. What there is by
+** then is old to the collector: they do not touch it, and so do not copy it.
+*/
+void mp_lib_serve(lua_State *L) {
+    load(L, "luamp.arrival");
+    if (mp_image_is_server())
+        load(L, "luamp.wait");
+    mp_birth b = {.L = L, .T = lua_newthread(L), .is_fresh = 1};
+    lua_gc(L, LUA_GCRESTART);
+    lua_gc(L, LUA_GCGEN, 0, 0);
+    int status = mp_start_serve(mp_life, &b);
+    if (status < 0)
+        luaL_error(L, "this process cannot join its family: %s (was luamp replaced while it ran?)",
+                   strerror(-status));
+    _exit(status);
+}
+
+int luaopen_luamp_child(lua_State *L) {
+    if (!mp_lib_is_fresh())
+        return luaL_error(L, "luaopen_luamp_child: not started by luamp");
+    luaL_requiref(L, "luamp", luaopen_luamp, 0);
+    mp_lib_serve(L);
+}
+
+static const luaL_Reg functions[] = {{"leave_outcome", leave_outcome}, {"leave", leave},
+                                     {"end_children", end_children},   {"set_hooks", set_hooks},
+                                     {"set_hook", set_hook},           {NULL, NULL}};
+
+void mp_life_open(lua_State *L) {
     replace_os_functions(L);
-    luaL_newlib(L, functions);
-    return 1;
+    luaL_setfuncs(L, functions, 0);
 }

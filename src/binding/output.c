@@ -22,6 +22,7 @@
 
 #include "binding/lib.h"
 #include "engine/family.h"
+#include "engine/board.h"
 #include "engine/output.h"
 
 #define BUFFERED "luamp.buffered"
@@ -80,6 +81,8 @@ static int hand_over(lua_State *L, int index, FILE *f, const char *bytes, size_t
     if (guarded)
         mp_sys_sigpipe_hold(&before);
     int rc = bytes != NULL ? mp_output_write(f, bytes, len) : mp_output_flush(f);
+    if (f == stderr && bytes != NULL)
+        mp_board_say(bytes, len);
     if (guarded)
         mp_sys_sigpipe_release(&before);
     return rc;
@@ -330,13 +333,12 @@ static const luaL_Reg functions[] = {{"report", report},
                                      {"has_private", has_private},
                                      {NULL, NULL}};
 
-int mp_output_open(lua_State *L) {
+void mp_output_open(lua_State *L) {
     make_weak_table(L, BUFFERED);
     make_weak_table(L, PRIVATE);
     lua_pushglobaltable(L);
     mp_lib_wrap(L, "print", print);
     lua_pop(L, 1);
     wrap_io(L);
-    luaL_newlib(L, functions);
-    return 1;
+    luaL_setfuncs(L, functions, 0);
 }

@@ -1,9 +1,11 @@
 /*
 ** system.c: the kernel for Lua: waiting, this process, descriptors.
 */
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <link.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -35,7 +37,7 @@ static int poll_descriptors(lua_State *L) {
         fds[i] = (struct pollfd){.fd = (int)lua_tointeger(L, -1), .events = POLLIN};
         lua_pop(L, 1);
     }
-    int rc = mp_sys_poll(fds, n, (mp_time)luaL_checkinteger(L, 2));
+    int rc = mp_proc_poll(fds, n, (mp_time)luaL_checkinteger(L, 2));
     if (rc < 0 && rc != -EINTR)
         return luaL_error(L, "poll: %s", strerror(-rc));
     if (rc < 0) {
@@ -104,6 +106,8 @@ static int random_integers(lua_State *L) {
     return 2;
 }
 
+static char *library_path; /* NULL in a program */
+
 /* environment(): the list of "NAME=value". */
 static int environment(lua_State *L) {
     lua_Integer n = 0;
@@ -112,6 +116,35 @@ static int environment(lua_State *L) {
         lua_pushstring(L, *entry);
         lua_rawseti(L, -2, ++n);
     }
+    return 1;
+}
+
+/* executable(): the file that this process runs; nil if the kernel does not tell. */
+static int executable(lua_State *L) {
+    char path[PATH_MAX];
+    ssize_t len = readlink("/proc/self/exe", path, sizeof path);
+    if (len <= 0 || (size_t)len == sizeof path)
+        return 0;
+    lua_pushlstring(L, path, (size_t)len);
+    return 1;
+}
+
+/* is_program(): whether that can be run as a child of the family. */
+static int is_program(lua_State *L) {
+    lua_pushboolean(L, mp_lib_is_program);
+    return 1;
+}
+
+/* library(): the shared library that this module is, by its whole path as of its loading; or nil.
+ */
+static int library(lua_State *L) {
+    lua_pushstring(L, library_path);
+    return 1;
+}
+
+/* can_read(path): whether there is a file that may be read. */
+static int can_read(lua_State *L) {
+    lua_pushboolean(L, access(luaL_checkstring(L, 1), R_OK) == 0);
     return 1;
 }
 
@@ -130,7 +163,9 @@ static int set_env(lua_State *L) {
 
 /* signal_number(name): nil if there is none such. */
 static int signal_number(lua_State *L) {
-    int number = mp_sys_signal_number(luaL_checkstring(L, 1));
+    size_t len;
+    const char *name = luaL_checklstring(L, 1, &len);
+    int number = strlen(name) == len ? mp_sys_signal_number(name) : -EINVAL;
     if (number < 0)
         return 0;
     lua_pushinteger(L, number);
@@ -165,7 +200,7 @@ static int open_descriptor(lua_State *L) {
 
 /* memory_file(): a descriptor of an anonymous file, written at its end. */
 static int memory_file(lua_State *L) {
-    int fd = mp_sys_high_fd(memfd_create("luamp-capture", MFD_CLOEXEC));
+    int fd = memfd_create("luamp-capture", MFD_CLOEXEC);
     if (fd >= 0)
         fcntl(fd, F_SETFL, O_APPEND);
     return push_descriptor(L, fd, "capture");
@@ -237,6 +272,10 @@ static const luaL_Reg functions[] = {{"deadline", deadline},
                                      {"set_env", set_env},
                                      {"environment", environment},
                                      {"is_root", is_root},
+                                     {"executable", executable},
+                                     {"is_program", is_program},
+                                     {"library", library},
+                                     {"can_read", can_read},
                                      {"signal_number", signal_number},
                                      {"signal_name", signal_name},
                                      {"open", open_descriptor},
@@ -249,7 +288,17 @@ static const luaL_Reg functions[] = {{"deadline", deadline},
                                      {"members", members},
                                      {NULL, NULL}};
 
-int mp_system_open(lua_State *L) {
-    luaL_newlib(L, functions);
-    return 1;
+/* A relative path leads elsewhere once the folder has changed. */
+static void note_library(void) {
+    Dl_info info;
+    struct link_map *map;
+    if (library_path == NULL &&
+        dladdr1((void *)(uintptr_t)note_library, &info, (void **)&map, RTLD_DL_LINKMAP) != 0 &&
+        map->l_name[0] != '\0')
+        library_path = realpath(map->l_name, NULL);
+}
+
+void mp_system_open(lua_State *L) {
+    note_library();
+    luaL_setfuncs(L, functions, 0);
 }

@@ -22,7 +22,7 @@ size_t mp_exec_env_size(char *const *env) {
 }
 
 void mp_exec_copy_env(char **to, char *const *from, const char *tag) {
-    size_t len = strcspn(tag, "=") + 1;
+    size_t len = (size_t)(strchr(tag, '=') - tag) + 1;
     for (; from != NULL && *from != NULL; from++)
         if (strncmp(*from, tag, len) != 0)
             *to++ = *from;
@@ -38,21 +38,6 @@ typedef struct launch {
     volatile int rc;
     const char *volatile step;
 } launch;
-
-/* No handler of the parent may run here, between the empty mask and the exec. */
-static void reset_signals(void) {
-    for (int signo = 1; signo < NSIG; signo++) {
-        struct sigaction action;
-        if (sigaction(signo, NULL, &action) != 0 || action.sa_handler == SIG_DFL ||
-            action.sa_handler == SIG_IGN)
-            continue;
-        action = (struct sigaction){.sa_handler = SIG_DFL};
-        sigaction(signo, &action, NULL);
-    }
-    sigset_t none;
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-}
 
 /*
 ** As execvp: a file that may not be run is the reason only if there is no other.
@@ -70,6 +55,13 @@ static int try_paths(const mp_program *program) {
     return failure;
 }
 
+static int pass_files(const mp_program *program) {
+    for (int i = 0; i < program->n_files; i++)
+        if (dup2(program->files[i], 3 + i) < 0)
+            return -errno;
+    return 0;
+}
+
 _Noreturn static void become(launch *l) {
     const char *step = "fork";
     int rc = 0;
@@ -85,9 +77,11 @@ _Noreturn static void become(launch *l) {
     if (rc == 0) {
         step = "command";
         close_range(3, ~0u, CLOSE_RANGE_CLOEXEC);
-        reset_signals();
-        rc = try_paths(l->program);
+        mp_sys_signals_exec(l->program->n_files > 0); /* no handler of the parent may run here */
+        rc = pass_files(l->program);
     }
+    if (rc == 0)
+        rc = try_paths(l->program);
     l->rc = rc;
     l->step = step;
     _exit(EXIT_FAILURE);

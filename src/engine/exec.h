@@ -16,15 +16,18 @@
 typedef struct mp_program {
     char *const *paths; /* where it may be: the first that can be run is */
     char *const *argv;
-    char **env; /* "NAME=value"; the first place is free, for the family's tag */
+    char **env;       /* "NAME=value"; the first place is free, for the family's tag */
+    const int *files; /* descriptors from 10 on: 3, 4, ... for a fresh image (image.h) */
+    int n_files;
 } mp_program;
 
 /*
 ** Runs it. Returns when it runs: its pid, or -errno and in *step what could
 ** not be done: "fork", "command", or as mp_setup_apply. Its signals have their
 ** default actions, but for those that were ignored; it gets the descriptors 0
-** to 2 and no other, and the limit of descriptors that this process began
-** with. It dies with the calling process, or has a session of its own.
+** to 2, its files and no other, and the limit of descriptors that this process
+** began with. It dies with the calling process, or has a session of its own. In
+** a fresh image, which has files, all signals are blocked until it is born.
 */
 pid_t mp_exec_run(const mp_setup *setup, int detached, const mp_program *program,
                   const char **step);

@@ -10,33 +10,26 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "engine/lock.h"
 #include "engine/page.h"
 
 _Static_assert(sizeof(member_shared) == RECORD, "eight records to a page");
 _Static_assert(ATOMIC_INT_LOCK_FREE == 2, "shared atomics need no lock");
 
 family_shared *mp_page;
-uint32_t mp_page_self = MP_NOBODY;
+MP_OWN uint32_t mp_page_self = MP_NOBODY;
 static int outcomes_fd = -1;
+int mp_page_fd = -1;
 
 /* --- robust locks -------------------------------------------------------- */
-
-static void robust_init(pthread_mutex_t *mutex) {
-    pthread_mutexattr_t attr;
-    pthread_mutexattr_init(&attr);
-    pthread_mutexattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
-    pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
-    if (pthread_mutex_init(mutex, &attr) != 0)
-        mp_panic("a robust lock cannot be made");
-    pthread_mutexattr_destroy(&attr);
-}
 
 /* Rebuilds what a holder that died may have left half done: I1, extents. */
 static void repair(void) {
@@ -89,7 +82,7 @@ static uint32_t take_free(void) {
     if (index != MP_NOBODY) {
         mp_page->free = mp_page->members[index].next_free;
     } else if (mp_page->high < N_MEMBERS) {
-        robust_init(&mp_page->members[mp_page->high].life);
+        mp_lock_init_mutex(&mp_page->members[mp_page->high].life);
         index = mp_page->high++;
     }
     return index;
@@ -105,6 +98,9 @@ static void prepare(uint32_t index, uint32_t creator, int detached) {
     m->serial++;
     m->extent.len = 0;
     m->len = 0;
+    m->born = m->eldest = 0;
+    m->watches = m->wait_verb = 0;
+    m->wait_looked = 0;
     atomic_store_explicit(&m->deadline, 0, memory_order_relaxed);
     atomic_store_explicit(&m->n_started, 0, memory_order_relaxed);
     atomic_store_explicit(&m->status, -1, memory_order_relaxed);
@@ -113,32 +109,130 @@ static void prepare(uint32_t index, uint32_t creator, int detached) {
     mp_page->n_members++;
 }
 
+/* A file without a name, of that size, which nobody can make smaller. */
+static int make_file(const char *name, size_t size) {
+    int fd = mp_sys_high_fd(memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING));
+    int rc = fd < 0 ? fd : mp_sys_resize(fd, size);
+    if (rc < 0 && fd >= 0)
+        close(fd);
+    if (rc < 0)
+        return rc;
+    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_SEAL);
+    return fd;
+}
+
+/* The page, and room for the arena behind it, in the file or in none. */
+static int map_page(int fd, size_t size) {
+    family_shared *page = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                               MAP_SHARED | MAP_NORESERVE | (fd < 0 ? MAP_ANONYMOUS : 0), fd, 0);
+    if (page == MAP_FAILED)
+        return -errno;
+    mp_page = page;
+    mp_page_fd = fd;
+    return 0;
+}
+
+static uint64_t limit_of(int resource) {
+    struct rlimit r;
+    return getrlimit(resource, &r) == 0 && r.rlim_cur != RLIM_INFINITY ? r.rlim_cur : UINT64_MAX;
+}
+
+/*
+** How much the mapping is to have room for: more than there is memory, which costs addresses only;
+** of these (ulimit -v) a part, and no more than a file may have (ulimit -f).
+*/
+static uint64_t choose_reserve(int is_file) {
+    const uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * PAGE;
+    const uint64_t of_addresses = limit_of(RLIMIT_AS) / 8;
+    const uint64_t of_files = is_file ? limit_of(RLIMIT_FSIZE) : UINT64_MAX;
+    uint64_t reserve = of_addresses < 4 * memory ? of_addresses : 4 * memory;
+    reserve = of_files < reserve ? of_files : reserve;
+    if (reserve < sizeof(family_shared))
+        reserve = sizeof(family_shared);
+    return reserve / PAGE * PAGE;
+}
+
+/* Both files and the mapping, or nothing. */
+static int make_page(void) {
+    int outcomes = make_file("luamp-outcomes", 0);
+    if (outcomes < 0)
+        return outcomes;
+    int page = make_file("luamp-family", sizeof(family_shared));
+    const uint64_t reserve = choose_reserve(page >= 0);
+    int rc = page < 0 && page != -EFBIG ? page : map_page(page < 0 ? -1 : page, reserve);
+    if (rc < 0) {
+        close(outcomes);
+        if (page >= 0)
+            close(page);
+        return rc;
+    }
+    outcomes_fd = outcomes;
+    mp_page->reserve = reserve;
+    return 0;
+}
+
 int mp_family_open(void) {
     if (mp_page != NULL)
         return 0;
-    int fd = mp_sys_high_fd(memfd_create("luamp-outcomes", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-    if (fd < 0)
-        return fd;
-    family_shared *page = mmap(NULL, sizeof(family_shared), PROT_READ | PROT_WRITE,
-                               MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (page == MAP_FAILED) {
-        int rc = -errno;
-        close(fd);
+    int rc = make_page();
+    if (rc < 0)
         return rc;
-    }
-    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_SEAL);
-    outcomes_fd = fd;
-    mp_page = page;
-    robust_init(&page->guard);
-    robust_init(&page->streams_guard);
+    family_shared *page = mp_page;
+    snprintf(page->version, sizeof page->version, "%s", LUAMP_VERSION);
+    mp_lock_init_mutex(&page->guard);
+    mp_lock_init_mutex(&page->streams_guard);
     page->free = MP_NOBODY;
     for (int i = 0; i < N_STREAMS; i++)
         page->streams[i].holder = MP_NOBODY;
     mp_sys_random(&page->id, sizeof page->id);
-    robust_init(&page->keeper);
+    mp_lock_init_mutex(&page->keeper);
+    mp_lock_init_mutex(&page->opening);
     prepare(take_free(), MP_NOBODY, 0);
     mp_family_enter(0);
     return 0;
+}
+
+int mp_family_files(int files[2]) {
+    int rc = mp_family_open();
+    files[0] = mp_page_fd;
+    files[1] = outcomes_fd;
+    return rc == 0 && mp_page_fd < 0 ? -EFBIG : rc;
+}
+
+int mp_family_join(const int files[2]) {
+    struct stat page;
+    if (fstat(files[0], &page) != 0)
+        return -errno;
+    if ((uint64_t)page.st_size < sizeof(family_shared))
+        return -EBADMSG;
+    struct {
+        char version[sizeof mp_page->version];
+        uint64_t reserve;
+    } head;
+    if (pread(files[0], &head, sizeof head, 0) != (ssize_t)sizeof head ||
+        strncmp(head.version, LUAMP_VERSION, sizeof head.version) != 0)
+        return -EBADMSG;
+    outcomes_fd = files[1];
+    return map_page(files[0], head.reserve);
+}
+
+void mp_family_inherits(uint32_t child) {
+    member_shared *m = member(child);
+    const uint64_t eldest = member(mp_page_self)->eldest;
+    m->born = atomic_fetch_add_explicit(&mp_page->births, 1, memory_order_relaxed) + 1;
+    m->eldest = eldest != 0 ? eldest : m->born;
+}
+
+int32_t *mp_family_pid(uint32_t child) {
+    return &member(child)->pid;
+}
+
+uint64_t mp_family_id(void) {
+    return mp_page_self == MP_NOBODY ? 0 : mp_page->id;
+}
+
+uint32_t mp_family_self(void) {
+    return mp_page_self;
 }
 
 unsigned mp_family_members(void) {
@@ -152,7 +246,7 @@ int mp_family_alone(void) {
 void mp_family_forget(void) {
     mp_page = NULL; /* the mapping stays: whoever reads it now must not fault */
     mp_page_self = MP_NOBODY;
-    outcomes_fd = -1;
+    outcomes_fd = mp_page_fd = -1;
 }
 
 /*
@@ -208,7 +302,9 @@ void mp_family_enter(uint32_t index) {
     if (pthread_mutex_lock(&m->life) == EOWNERDEAD) /* a curious sibling died while looking */
         pthread_mutex_consistent(&m->life);
     mp_fault("family.child.C1");
-    atomic_store_explicit(&m->state, ALIVE, memory_order_release);
+    uint32_t state = BORN;
+    if (!atomic_compare_exchange_strong(&m->state, &state, ALIVE))
+        _exit(EXIT_FAILURE); /* buried: its creator is dead */
     mp_fault("family.child.C2");
 }
 
@@ -234,16 +330,32 @@ int mp_family_alive(uint32_t index) {
     return rc != EOWNERDEAD && atomic_load_explicit(&m->state, memory_order_acquire) == ALIVE;
 }
 
+void mp_family_bury(uint32_t index) {
+    member_shared *m = member(index);
+    uint32_t state = BORN;
+    guard_lock(); /* meanwhile nobody else is born with that record */
+    if (!m->detached && m->creator != MP_NOBODY && !mp_family_alive(index))
+        atomic_compare_exchange_strong(&m->state, &state, DEAD);
+    guard_unlock();
+}
+
+void mp_family_received(void) {
+    if (mp_page_self != MP_NOBODY)
+        mp_page_drop_parcel(mp_page_self);
+}
+
+int mp_family_has_entered(uint32_t child) {
+    return atomic_load_explicit(&member(child)->state, memory_order_acquire) != BORN;
+}
+
 void mp_family_program(uint32_t child, pid_t pid) {
-    member_shared *m = member(child);
-    m->pid = pid;
+    member(child)->pid = pid;
     /* (B) with the keeper's load: who sees a program sees its pid. */
-    atomic_store_explicit(&m->state, PROGRAM, memory_order_release);
+    atomic_store_explicit(&member(child)->state, PROGRAM, memory_order_release);
 }
 
 void mp_family_ended(uint32_t child) {
-    member_shared *m = member(child);
-    atomic_store_explicit(&m->state, DEAD, memory_order_release);
+    atomic_store_explicit(&member(child)->state, DEAD, memory_order_release);
     atomic_fetch_add_explicit(&mp_page->n_ended, 1, memory_order_release);
 }
 
@@ -284,16 +396,37 @@ static int lineage(uint32_t child, uint32_t path[static MP_TAG_DEPTH]) {
     return n;
 }
 
-int mp_family_tag_name(char name[static MP_TAG_SIZE]) {
-    return snprintf(name, MP_TAG_SIZE, MP_TAG_PREFIX "%016llx=", (unsigned long long)mp_page->id);
+/* As "%0*lx": every child makes its tag, and snprintf would cost it six page faults. */
+static int put_hex(char *text, int width, uint64_t value) {
+    while (width < 16 && value >> 4 * width != 0)
+        width++;
+    for (int i = width; i-- > 0; value >>= 4)
+        text[i] = "0123456789abcdef"[value % 16];
+    return width;
 }
+
+int mp_family_tag_name(char name[static MP_TAG_SIZE]) {
+    int len = sizeof MP_TAG_PREFIX - 1;
+    memcpy(name, MP_TAG_PREFIX, sizeof MP_TAG_PREFIX);
+    len += put_hex(name + len, 16, mp_page->id);
+    strcpy(name + len, "=");
+    return len + 1;
+}
+
+_Static_assert(N_MEMBERS <= 0x10000 &&
+                   MP_TAG_DEPTH * (sizeof "ffff.ffffffff/" - 1) < MP_TAG_SIZE - 64,
+               "the longest tag fits");
 
 void mp_family_tag(uint32_t child, char tag[static MP_TAG_SIZE]) {
     uint32_t path[MP_TAG_DEPTH];
     int len = mp_family_tag_name(tag);
-    for (int i = lineage(child, path); i-- > 0;)
-        len += snprintf(tag + len, MP_TAG_SIZE - (size_t)len, "%x.%x/", path[i],
-                        member(path[i])->serial);
+    for (int i = lineage(child, path); i-- > 0;) {
+        len += put_hex(tag + len, 1, path[i]);
+        tag[len++] = '.';
+        len += put_hex(tag + len, 1, member(path[i])->serial);
+        tag[len++] = '/';
+    }
+    tag[len] = '\0';
 }
 
 /* --- outcomes ------------------------------------------------------------ */
@@ -322,34 +455,6 @@ static void extent_drop(member_shared *m) {
     guard_unlock();
 }
 
-static int write_at(int64_t offset, const char *bytes, size_t len) {
-    while (len > 0) {
-        ssize_t n = pwrite(outcomes_fd, bytes, len, offset);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return n < 0 ? -errno : -ENOSPC;
-        bytes += n;
-        offset += n;
-        len -= (size_t)n;
-    }
-    return 0;
-}
-
-static int write_extent(const extent *e, const struct iovec *pieces, int n) {
-    int64_t at = e->start;
-    int rc = 0;
-    /* Beyond `ulimit -f` the kernel sends SIGXFSZ, which kills; ignored, it is EFBIG. */
-    struct sigaction ignore = {.sa_handler = SIG_IGN}, before;
-    sigaction(SIGXFSZ, &ignore, &before);
-    for (int i = 0; i < n && rc == 0; i++) {
-        rc = write_at(at, pieces[i].iov_base, pieces[i].iov_len);
-        at += (int64_t)pieces[i].iov_len;
-    }
-    sigaction(SIGXFSZ, &before, NULL);
-    return rc;
-}
-
 static void copy_inline(char *to, const struct iovec *pieces, int n) {
     for (int i = 0; i < n; i++) {
         memcpy(to, pieces[i].iov_base, pieces[i].iov_len);
@@ -368,7 +473,7 @@ int mp_family_put(enum mp_outcome kind, const struct iovec *pieces, int n, size_
     } else {
         extent_take(m, len);
         mp_fault("family.put.P1");
-        int rc = write_extent(&m->extent, pieces, n);
+        int rc = mp_sys_write_at(outcomes_fd, m->extent.start, pieces, n);
         mp_fault("family.put.P2");
         if (rc != 0) {
             extent_drop(m);
@@ -410,6 +515,7 @@ void mp_family_drop_outcome(uint32_t child) {
     member_shared *m = member(child);
     atomic_store_explicit(&m->outcome, MP_OUTCOME_NONE, memory_order_relaxed);
     extent_drop(m);
+    mp_page_drop_parcel(child);
 }
 
 void mp_family_free(uint32_t child) {
@@ -418,7 +524,10 @@ void mp_family_free(uint32_t child) {
         inherit(child);
         atomic_fetch_add_explicit(&mp_page->n_ended, 1, memory_order_release);
     }
+    mp_page_sweep(child);
+    mp_page_drop_parcel(child);
     extent_drop(m);
+    m->born = 0; /* also where there is no arena yet */
     guard_lock();
     atomic_store_explicit(&m->state, FREE, memory_order_release);
     mp_fault("family.free.F2");

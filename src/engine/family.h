@@ -1,10 +1,11 @@
 /*
 ** family.h: what all processes of a family see of each other.
 **
-** The family page is one shared anonymous mapping, made by the first process
-** that starts another and inherited by all after it: no name, no file, nothing
-** that could be left behind. It holds a record for each process, the outcome
-** that a process leaves for its creator, and the turns at output streams.
+** The family page is one shared mapping of an anonymous file, made by the first
+** process that starts another and inherited by all after it, or handed to those
+** that run in a fresh image (image.h): no name, nothing that could be left
+** behind. It holds a record for each process, the outcome that a process leaves
+** for its creator, and the turns at output streams.
 **
 ** Promise: any member may be killed at any instruction; the others go on, and
 ** what the dead one held is found and given back.
@@ -34,7 +35,8 @@
 **
 **   I4  a program (run by exec) has no life word. Its record says PROGRAM from
 **       when it runs until its creator has seen its end, and says otherwise
-**       before the creator reaps it; so while it says PROGRAM its pid is its own
+**       before the creator reaps it; so while it says PROGRAM, and its creator
+**       lives, its pid is its own
 **
 ** Steps, each a fault point, and what a death right after it means:
 **   birth B1 guard locked                 the next owner rebuilds the free list
@@ -68,7 +70,8 @@ enum mp_outcome {
     MP_OUTCOME_NONE = 0, /* nothing: it was killed, or left by an exit */
     MP_OUTCOME_RESULT,   /* the target's return values */
     MP_OUTCOME_ERROR,    /* the error object that ended it */
-    MP_OUTCOME_UNSENT    /* the error object that says why the results cannot be sent */
+    MP_OUTCOME_UNSENT,   /* the error object that says why the results cannot be sent */
+    MP_OUTCOME_WORDS     /* the bare text of an error for which there was no memory */
 };
 
 /*
@@ -76,6 +79,21 @@ enum mp_outcome {
 ** itself. Every call below but the stream turns needs it. 0 or -errno.
 */
 int mp_family_open(void);
+
+/*
+** The descriptors of the family's two files: what a fresh image joins it by. Opens
+** the family. 0 or -errno (-EFBIG: by the limit of file sizes the page is no file).
+*/
+int mp_family_files(int files[2]);
+
+/* Fresh image: joins the family of those files, as nobody yet. 0, or -errno: they are none. */
+int mp_family_join(const int files[2]);
+
+/* What tells families apart; 0: there is none. */
+uint64_t mp_family_id(void);
+
+/* This process's record, or MP_NOBODY. */
+uint32_t mp_family_self(void);
 
 /* How many records are in use: processes, and ended ones that are still held. */
 unsigned mp_family_members(void);
@@ -92,11 +110,29 @@ void mp_family_forget(void);
 /* Parent, before the fork: takes a record for a child. -EAGAIN: all are in use. */
 int mp_family_birth(uint32_t *child, int detached);
 
+/* Parent, before a fork: the child will have all that this process holds. */
+void mp_family_inherits(uint32_t child);
+
+/*
+** Where the pid of a child to be is kept: 0 until there is one. The kernel writes it
+** there as it makes a forkserver's child, so it is known whatever becomes of that.
+*/
+int32_t *mp_family_pid(uint32_t child);
+
 /* Child, first thing: the record is its own from now on. */
 void mp_family_enter(uint32_t self);
 
 /* Whether the record's process is alive or being born. Never waits. */
 int mp_family_alive(uint32_t member);
+
+/* A process that was to be born, and whose creator is dead, is dead: it ends where it enters. */
+void mp_family_bury(uint32_t member);
+
+/* This process has what its order brought: what that held is let go. */
+void mp_family_received(void);
+
+/* Creator: whether the forked child is in the family, and tied to its creator. */
+int mp_family_has_entered(uint32_t child);
 
 /*
 ** Creator: the child is a program, running as `pid`. It has no life word: its
@@ -133,7 +169,7 @@ uint32_t mp_family_creator(void);
 ** of len bytes in all. 0 or -errno (-EFBIG: beyond the file size limit,
 ** -ENOSPC: no memory), with no outcome left.
 */
-struct iovec;
+struct iovec; /* what the bytes hold of the arena is in the parcel of the record by then */
 int mp_family_put(enum mp_outcome kind, const struct iovec *pieces, int n_pieces, size_t len);
 
 /* Child: records the status that it is about to leave with. */

@@ -15,6 +15,8 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 
+#include "engine/sys.h"
+
 #define FINE_LIMIT 512u
 #define COARSE_LIMIT 2048u
 #define N_FINE (FINE_LIMIT / 16)
@@ -30,7 +32,9 @@ typedef struct free_block {
 
 static char *base, *inherited, *top, *committed, *end;
 static free_block *lists[N_CLASSES];
-static _Thread_local int here; /* whether this is the thread that the region is for */
+/* Whether this is the thread that the region is for. With a place from the start, also in the
+ * module: one that is made at the first use is asked of malloc, and the program dies without. */
+static _Thread_local int here __attribute__((tls_model("initial-exec")));
 static mp_heap_function outer; /* serves large blocks, and those from before us */
 static void *outer_data;
 
@@ -103,6 +107,8 @@ static void *take_new(unsigned class) {
 }
 
 static void *take(size_t size) {
+    if (mp_fault_memory())
+        return NULL;
     if (!USE_REGION || !here || !is_small(size))
         return outer(outer_data, NULL, 0, size);
     unsigned class = class_of(size);

@@ -23,8 +23,9 @@
 #include "engine/family.h"
 #include "engine/page.h"
 
-#define PAUSE (MP_SECOND / 5) /* between two looks at all processes */
-#define GRACE (5 * MP_SECOND) /* from SIGTERM to SIGKILL when a time limit is reached */
+#define PAUSE (MP_SECOND / 5)  /* between two looks at all processes */
+#define GRACE (5 * MP_SECOND)  /* from SIGTERM to SIGKILL when a time limit is reached */
+#define BIRTH (10 * MP_SECOND) /* that a detached process without a creator has to be born */
 #define SMALL ((uintptr_t)256 * 1024)
 
 /* --- what it knows of each record ---------------------------------------- */
@@ -34,6 +35,8 @@ static struct known {
     uint32_t serial;      /* of the program that fd is, or was */
     uint32_t dead_serial; /* of the process whose death was seen */
     int fd;               /* + 1; 0: none */
+    uint32_t born_serial; /* of the process that was seen to be born, and when */
+    mp_time born;
 } known[N_MEMBERS];
 
 static uint32_t state_of(uint32_t i) {
@@ -55,8 +58,24 @@ static void let_go(struct known *k) {
     k->fd = 0;
 }
 
-/* Holds the program of a record. Its creator says that it has ended before it is reaped: the
-** record that still says PROGRAM after the open had a pid that was the program's. */
+static int lives(uint32_t i);
+
+static int creator_lives(uint32_t i) {
+    uint32_t creator = mp_page->members[i].creator;
+    return creator < N_MEMBERS && lives(creator);
+}
+
+/*
+** Whether the pid of a record that says PROGRAM is the program's. A creator that lives would have
+** said otherwise before it reaped it; without one only a detached program lives on, as the leader
+** of a session.
+*/
+static int owns_pid(uint32_t i) {
+    const member_shared *m = &mp_page->members[i];
+    return creator_lives(i) || (m->detached && getsid(m->pid) == m->pid);
+}
+
+/* Holds the program of a record; looked at after the open, because then it was so at the open. */
 static void hold(uint32_t i) {
     struct known *k = &known[i];
     uint32_t serial = mp_page->members[i].serial;
@@ -64,7 +83,7 @@ static void hold(uint32_t i) {
         return;
     let_go(k);
     int fd = open_pidfd(mp_page->members[i].pid);
-    if (state_of(i) == PROGRAM && mp_page->members[i].serial == serial && fd >= 0) {
+    if (fd >= 0 && owns_pid(i) && state_of(i) == PROGRAM && mp_page->members[i].serial == serial) {
         k->fd = fd + 1;
         k->serial = serial;
     } else if (fd >= 0) {
@@ -72,9 +91,11 @@ static void hold(uint32_t i) {
     }
 }
 
+/* One that cannot be held has ended, and its creator, if that lives, will say so. */
 static int program_lives(uint32_t i) {
     hold(i);
-    return known[i].fd > 0 ? !has_ended(known[i].fd - 1) : state_of(i) == PROGRAM;
+    return known[i].fd > 0 ? !has_ended(known[i].fd - 1)
+                           : state_of(i) == PROGRAM && creator_lives(i);
 }
 
 /* --- programs without an owner ------------------------------------------- */
@@ -244,12 +265,32 @@ static void enforce(uint32_t i, mp_time deadline, mp_time now) {
     int fd = open_pidfd(m->pid);
     if (fd < 0)
         return;
-    if (m->serial == serial && lives(i) && !has_ended(fd) &&
-        atomic_compare_exchange_strong(&m->deadline, &deadline, next) && !postponed) {
-        m->overran = serial;
-        syscall(SYS_pidfd_send_signal, fd, first ? SIGTERM : SIGKILL, NULL, 0);
+    if (m->serial == serial && lives(i) && !has_ended(fd)) {
+        if (!postponed)
+            m->overran = serial; /* first: a process that has lost its deadline sees why */
+        if (!atomic_compare_exchange_strong(&m->deadline, &deadline, next))
+            m->overran = first ? 0 : serial;
+        else if (!postponed)
+            syscall(SYS_pidfd_send_signal, fd, first ? SIGTERM : SIGKILL, NULL, 0);
     }
     close(fd);
+}
+
+/*
+** Whether a detached process is on its way: of one that begins in a fresh image the creator
+** may be gone before it has a life word. Its pid may be a stranger's by then, so nothing is
+** done to it, and one does not wait for long.
+*/
+static int is_being_born(uint32_t i, mp_time now) {
+    const member_shared *m = &mp_page->members[i];
+    struct known *k = &known[i];
+    if (state_of(i) != BORN || !m->detached || m->pid == 0 || kill(m->pid, 0) != 0)
+        return 0;
+    if (k->born_serial != m->serial) {
+        k->born_serial = m->serial;
+        k->born = now;
+    }
+    return now - k->born < BIRTH;
 }
 
 /* --- the loop ------------------------------------------------------------ */
@@ -274,7 +315,7 @@ static void look_at(uint32_t i, mp_time now, look *l) {
         enforce(i, deadline, now);
     else if (deadline != 0 && deadline > now && deadline < l->next)
         l->next = deadline;
-    int alive = lives(i);
+    int alive = lives(i) || is_being_born(i, now);
     if (alive && (state != PROGRAM || deadline != 0))
         l->living++;
     if (!alive && known[i].dead_serial != serial) {
@@ -401,7 +442,7 @@ _Noreturn static void keep(void) {
     _exit(EXIT_SUCCESS);
 }
 
-static int is_there(void) {
+static int is_held(void) {
     int rc = pthread_mutex_trylock(&mp_page->keeper);
     if (rc == EOWNERDEAD)
         pthread_mutex_consistent(&mp_page->keeper);
@@ -410,7 +451,12 @@ static int is_there(void) {
     return rc == EBUSY;
 }
 
-/* Forks twice, so that it is nobody's child; all signals are blocked, and stay so in it. */
+/* Another one that asks this holds it for a moment: twice in a row is the keeper. */
+static int is_there(void) {
+    return is_held() && is_held();
+}
+
+/* Forks twice, so that it is nobody's child. */
 static int start(void) {
     pid_t pid = _Fork();
     if (pid == 0) {
@@ -424,17 +470,28 @@ static int start(void) {
         return -errno;
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
         continue;
-    return WIFEXITED(status) ? -WEXITSTATUS(status) : -EAGAIN;
+    return WIFEXITED(status) ? -WEXITSTATUS(status) : 0;
 }
 
-static int await_it(void) {
-    mp_time until = mp_sys_now() + 5 * MP_SECOND;
+/* All signals are blocked, and stay so in it. */
+static int start_blocked(void) {
+    sigset_t all, before;
+    sigfillset(&all);
+    sigprocmask(SIG_BLOCK, &all, &before);
+    int rc = start();
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    return rc;
+}
+
+/* Waits a second at most. One that was killed at its birth cannot be told from a slow one. */
+static int comes(void) {
+    mp_time until = mp_sys_now() + MP_SECOND;
     for (;;) {
         uint32_t bell = atomic_load_explicit(&mp_page->bell, memory_order_acquire);
         if (is_there())
-            return 0;
+            return 1;
         if (mp_sys_now() >= until)
-            return -ETIMEDOUT;
+            return 0;
         mp_sys_futex_wait(&mp_page->bell, bell, mp_sys_now() + MP_LOOK);
     }
 }
@@ -447,12 +504,17 @@ int mp_keeper_open(void) {
         atomic_store_explicit(&mp_page->members[mp_page_self].n_started, 1, memory_order_relaxed);
     if (is_there())
         return 0;
-    sigset_t all, before;
-    sigfillset(&all);
-    sigprocmask(SIG_BLOCK, &all, &before);
-    rc = start();
-    sigprocmask(SIG_SETMASK, &before, NULL);
-    return rc < 0 ? rc : await_it();
+    for (int tries = 0; tries < 5; tries++) { /* of several the first has the place, others go */
+        rc = start_blocked();
+        if (rc < 0 || comes())
+            return rc;
+    }
+    return -ETIMEDOUT;
+}
+
+void mp_keeper_renew(void) {
+    if (mp_page != NULL && !is_there())
+        start_blocked();
 }
 
 void mp_keeper_ring(void) {

@@ -34,6 +34,9 @@
 */
 int mp_keeper_open(void);
 
+/* Makes one anew, without a wait for it, if there was one and it was killed. */
+void mp_keeper_renew(void);
+
 /* Makes the keeper look at once: there is a time limit that may be near. */
 void mp_keeper_ring(void);
 

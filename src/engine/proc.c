@@ -13,11 +13,16 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "engine/deadlock.h"
 #include "engine/family.h"
+#include "engine/gate.h"
+#include "engine/image.h"
 #include "engine/keeper.h"
+#include "engine/page.h"
 #include "engine/output.h"
 
 #define GRACE_AT_END (5 * MP_SECOND) /* of daemons, as for stop() */
@@ -38,6 +43,7 @@ static mp_proc *children;
 static pid_t self_pid;
 static int is_child;
 static int forking;        /* tells our fork from a foreign one */
+static int wants_keeper;   /* this process has asked for one */
 static int interrupted_by; /* for a host whose exit status is not ours to choose */
 
 pid_t mp_proc_self(void) {
@@ -100,6 +106,20 @@ static void list_remove(mp_proc *p) {
         p->next->link = p->link;
 }
 
+int mp_proc_has_children(void) {
+    return children != NULL;
+}
+
+void mp_proc_adopt_orphans(void) {
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
+}
+
+/* A look takes nobody's status away. */
+int mp_proc_has_orphans(void) {
+    siginfo_t info;
+    return waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
+}
+
 /* In a fresh process: the parent's children are not its own. */
 static void forget_children(void) {
     children = NULL;
@@ -134,10 +154,10 @@ static void at_exit(int status, void *registered_by) {
         return; /* a foreign fork's exit, or the parent's registration in a child */
     fflush(NULL);
     if (is_child) {
-        mp_proc_end(1);
+        mp_proc_end(1, NULL, NULL);
         mp_proc_leave(status, 0);
     }
-    int interrupted = mp_proc_end(status != 0);
+    int interrupted = mp_proc_end(status != 0, NULL, NULL);
     if (interrupted == 0 && status != 0)
         interrupted = interrupted_by;
     if (interrupted != 0)
@@ -160,7 +180,26 @@ int mp_proc_watch(void) {
     forking = 1;
     int rc = mp_keeper_open();
     forking = 0;
+    wants_keeper |= rc == 0;
     return rc;
+}
+
+/* Once a second of a wait, and at each end, it is seen to that the keeper was not killed. */
+static void renew_keeper(void) {
+    forking = 1;
+    mp_keeper_renew();
+    forking = 0;
+}
+
+/* Many short waits are a long one. Returns when to look again. */
+static mp_time look_after_keeper(void) {
+    static mp_time look;
+    const mp_time now = mp_sys_now();
+    if (now >= look) {
+        renew_keeper();
+        look = now + MP_SECOND;
+    }
+    return look;
 }
 
 /* Other code of a child's forks: it may be about to run a program. */
@@ -175,13 +214,17 @@ static void after_any_fork(void) {
     self_pid = getpid();
     is_child = 0;
     forget_children();
+    mp_image_forget();
     mp_family_forget();
 }
+
+static void look_in_wait(void);
 
 void mp_proc_open(void) {
     if (self_pid != 0)
         return;
     self_pid = getpid();
+    mp_gate_look = look_in_wait;
     mp_sys_fill_std();
     pthread_atfork(before_any_fork, NULL, after_any_fork);
     guard_exit();
@@ -191,6 +234,7 @@ void mp_proc_begin(void) {
     self_pid = getpid();
     is_child = 1;
     forget_children();
+    mp_image_forget();
     guard_exit();
 }
 
@@ -210,10 +254,14 @@ static void settle(mp_proc *p, const siginfo_t *info) {
         p->exitcode = info->si_code == CLD_EXITED ? info->si_status : -info->si_status;
     }
     p->ended = 1;
+    mp_page_sweep(p->kin.member);
+    mp_deadlock_reaped(p->kin.member);
     if (p->pidfd >= 0)
         close(p->pidfd);
     p->pidfd = -1;
     list_remove(p);
+    if (wants_keeper)
+        renew_keeper(); /* for what this one has left */
 }
 
 int mp_proc_adopt(mp_proc *p, pid_t pid, const mp_kin *kin) {
@@ -275,15 +323,59 @@ int mp_proc_ended(mp_proc *p) {
     return 1;
 }
 
+/*
+** In a wait for what is shared: programs that have ended are seen to have, for as long as one
+** may run there is somebody who could act.
+*/
+static void look_in_wait(void) {
+    for (mp_proc *p = children, *next; p != NULL; p = next) {
+        next = p->next;
+        if (p->kin.is_program)
+            mp_proc_ended(p);
+    }
+    if (wants_keeper)
+        look_after_keeper();
+}
+
+int mp_proc_poll(struct pollfd *fds, size_t n, mp_time deadline) {
+    while (wants_keeper) {
+        const mp_time look = look_after_keeper();
+        int rc = mp_sys_poll(fds, n, look < deadline ? look : deadline);
+        if (rc != 0 || deadline <= look)
+            return rc;
+    }
+    return mp_sys_poll(fds, n, deadline);
+}
+
+/* Under a tracer a child that has ended cannot be reaped before that one has seen its end. */
 int mp_proc_wait(mp_proc *p, mp_time deadline) {
-    if (p->ended)
-        return 1;
     struct pollfd ended = {.fd = p->pidfd, .events = POLLIN};
-    int rc = mp_sys_poll(&ended, 1, deadline);
-    return rc > 0 ? mp_proc_ended(p) : rc;
+    for (int rc = 0; !p->ended;) {
+        rc = mp_proc_poll(&ended, 1, deadline);
+        if (rc <= 0)
+            return rc;
+        if (!mp_proc_ended(p))
+            rc = mp_sys_poll(NULL, 0, mp_sys_now() + MP_SECOND / 1000);
+        if (rc < 0 || (!p->ended && mp_sys_now() >= deadline))
+            return rc;
+    }
+    return 1;
+}
+
+static int is_stop(int signo) {
+    return signo == SIGSTOP || signo == SIGTSTP || signo == SIGTTIN || signo == SIGTTOU;
+}
+
+/* A child that is stopped at its birth has no tie to its creator yet, and no time limit. */
+static void await_birth(mp_proc *p) {
+    mp_time until = mp_sys_now() + MP_SECOND;
+    while (!mp_family_has_entered(p->kin.member) && !mp_proc_ended(p) && mp_sys_now() < until)
+        mp_sys_poll(NULL, 0, mp_sys_now() + MP_SECOND / 10000);
 }
 
 int mp_proc_signal(mp_proc *p, int signo) {
+    if (!p->ended && is_stop(signo))
+        await_birth(p);
     if (p->ended)
         return -ESRCH;
     return syscall(SYS_pidfd_send_signal, p->pidfd, signo, NULL, 0) == 0 ? 0 : -errno;
@@ -335,35 +427,60 @@ static void tell_interruption(int signo) {
     mp_output_write(stderr, text, (size_t)len);
 }
 
-/* Children that are waited for are told to stop by it. One that comes while they are being
- * stopped kills them: it may be a child's that would keep its parent so. */
-static void interrupt_end(int signo, int stopping) {
-    if (!stopping)
-        tell_interruption(signo);
-    signal_children(stopping ? SIGKILL : SIGTERM, 0);
+/* How the end of a process goes. */
+typedef struct ending {
+    int stopping; /* the children are told to stop, and no longer just waited for */
+    mp_time deadline;
+    int interrupted; /* by this signal, or 0 */
+    int (*serve)(void *);
+    void *arg;
+} ending;
+
+static void stop_children(ending *e, int signo) {
+    signal_children(signo, 0);
+    e->stopping = 1;
+    e->deadline = mp_sys_now() + GRACE_AFTER_FAILURE;
 }
 
-int mp_proc_end(int failed) {
-    int interrupted = 0;
+/*
+** Children that are waited for are told to stop by an interruption. One that
+** comes while they are being stopped kills them: it may be a child's that would
+** keep its parent so. After a handler that failed no other is called.
+*/
+static void answer_signal(ending *e) {
+    if (mp_sys_interrupt_pending() != 0) {
+        e->interrupted = mp_sys_interrupt_take();
+        if (!e->stopping)
+            tell_interruption(e->interrupted);
+        stop_children(e, e->stopping ? SIGKILL : SIGTERM);
+    } else if (mp_sys_signal_pending() && e->serve(e->arg) != 0) {
+        mp_sys_signals_ignore();
+        stop_children(e, SIGTERM);
+    }
+}
+
+static int end_children(int failed, int (*serve)(void *), void *arg) {
+    ending e = {.stopping = failed, .serve = serve, .arg = arg};
     if (children == NULL)
         return 0;
+    if (serve == NULL)
+        mp_sys_signals_restore();
     if (!is_child)
         mp_sys_interrupts_reopen();
-    mp_time deadline = mp_sys_now() + (failed ? GRACE_AFTER_FAILURE : GRACE_AT_END);
+    e.deadline = mp_sys_now() + (failed ? GRACE_AFTER_FAILURE : GRACE_AT_END);
     signal_children(SIGTERM, !failed);
-    for (mp_proc *p = children, *next; p != NULL; p = next) {
-        next = p->next;
-        if (p->kin.detached)
-            continue;
-        int rc = wait_or_kill(p, failed || p->kin.daemon, deadline);
-        if (rc == -EINTR && mp_sys_interrupt_pending() != 0) {
-            interrupted = mp_sys_interrupt_take();
-            interrupt_end(interrupted, failed);
-            failed = 1;
-            deadline = mp_sys_now() + GRACE_AFTER_FAILURE;
-        }
-        if (rc <= 0)
-            next = p; /* not yet: look at it again */
+    for (mp_proc *p = children; p != NULL;) {
+        mp_proc *next = p->next;
+        int rc = p->kin.detached ? 1 : wait_or_kill(p, e.stopping || p->kin.daemon, e.deadline);
+        if (rc == -EINTR)
+            answer_signal(&e);
+        p = rc > 0 ? next : children; /* a handler may have changed the list */
     }
+    return e.interrupted;
+}
+
+int mp_proc_end(int failed, int (*serve)(void *), void *arg) {
+    int interrupted = end_children(failed, serve, arg);
+    mp_image_close();
     return interrupted;
 }

@@ -51,8 +51,21 @@ int mp_proc_ended(mp_proc *p);
 */
 int mp_proc_exitcode(const mp_proc *p, int *stolen);
 
+/* mp_sys_poll, by which a process waits that has children: their keeper is kept alive. */
+int mp_proc_poll(struct pollfd *fds, size_t n, mp_time deadline);
+
 /* Waits for the end: 1, 0 at the deadline, -EINTR. */
 int mp_proc_wait(mp_proc *p, mp_time deadline);
+
+/* Whether it has children that it has not seen to end. */
+int mp_proc_has_children(void);
+
+/*
+** What its programs leave becomes its own, and whether there is any process that is: of programs
+** that others run for it (os.execute), and of what those have left.
+*/
+void mp_proc_adopt_orphans(void);
+int mp_proc_has_orphans(void);
 
 /* Sends a signal: 0, or -ESRCH when the child has ended. */
 int mp_proc_signal(mp_proc *p, int signo);
@@ -75,10 +88,12 @@ void mp_proc_close(mp_proc *p);
 /*
 ** The end of a process: daemons are stopped and the other children joined, or
 ** all are stopped when it failed: SIGTERM, then SIGKILL after `grace`.
-** Detached ones are left alone. Returns 0, or the number of the interruption
-** that turned the joining into stopping.
+** Detached ones are left alone. A pending signal that the program handles is
+** served by serve(arg), after whose failure (not 0) all are stopped; without
+** it such signals are restored first. Returns 0, or the number of the
+** interruption that turned the joining into stopping.
 */
-int mp_proc_end(int failed);
+int mp_proc_end(int failed, int (*serve)(void *), void *arg);
 
 /*
 ** Guards the C library's exit: in a child it leaves at once (handlers of the

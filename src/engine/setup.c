@@ -10,13 +10,14 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-static int has_limits(const mp_limits *l) {
+int mp_setup_has_limits(const mp_setup *s) {
+    const mp_limits *l = &s->limits;
     return l->memory >= 0 || l->cpu >= 0 || l->files >= 0 || l->processes >= 0 || l->core >= 0;
 }
 
 int mp_setup_is_empty(const mp_setup *s) {
     return s->cwd < 0 && s->cpus == NULL && s->nice == 0 && s->streams[0] < 0 &&
-           s->streams[1] < 0 && s->streams[2] < 0 && !has_limits(&s->limits);
+           s->streams[1] < 0 && s->streams[2] < 0 && !mp_setup_has_limits(s);
 }
 
 /*

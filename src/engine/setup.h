@@ -29,6 +29,7 @@ typedef struct mp_setup {
 } mp_setup;
 
 int mp_setup_is_empty(const mp_setup *setup);
+int mp_setup_has_limits(const mp_setup *setup);
 
 /*
 ** Applies it to the calling process, which is to go on in its parent's image

@@ -20,8 +20,10 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "engine/arena.h"
 #include "engine/family.h"
 #include "engine/heap.h"
+#include "engine/image.h"
 #include "engine/keeper.h"
 #include "engine/output.h"
 
@@ -31,6 +33,7 @@ typedef struct birth {
     mp_proc *proc;
     uint32_t member;
     int is_program;
+    int is_fresh;  /* in the child: it did not inherit the setup's descriptors from its creator */
     int report[2]; /* the child's word about its options; only when it has some */
 } birth;
 
@@ -53,12 +56,23 @@ static void drop_buffers(const mp_start_spec *spec) {
         __fpurge(stderr);
 }
 
+/* The setup has been applied: what it brought along is not needed any more. */
+static void close_setup(const mp_setup *setup) {
+    for (int i = 0; i < 3; i++)
+        if (setup->streams[i] >= 0)
+            close(setup->streams[i]);
+    if (setup->cwd >= 0)
+        close(setup->cwd);
+}
+
 /* Tells the creator whether the options could be applied; leaves if not. */
 static void report_set_up(birth *b) {
     if (mp_setup_report(&b->spec->setup, b->report[1]) != 0)
         _exit(EXIT_FAILURE);
     close_report(&b->report[0]);
     close_report(&b->report[1]);
+    if (b->is_fresh)
+        close_setup(&b->spec->setup);
 }
 
 /* A child's end comes with its creator's, or has nothing to do with it. */
@@ -85,13 +99,10 @@ _Noreturn static void live(birth *b, int (*body)(void *), void *arg) {
     mp_proc_leave(body(arg), 0);
 }
 
-_Noreturn static void child(birth *b, int (*body)(void *), void *arg) {
-    pid_t creator = mp_proc_self();
+_Noreturn static void child(birth *b, pid_t creator, int (*body)(void *), void *arg) {
     mp_proc_begin();
-    mp_heap_fork();
     tie(b->spec, creator);
     mp_family_enter(b->member);
-    drop_buffers(b->spec);
     if (b->report[1] >= 0)
         report_set_up(b);
     mp_sys_interrupts_child();
@@ -115,12 +126,17 @@ static int ensure_fd(void) {
 }
 
 static pid_t fork_child(birth *b, int (*body)(void *), void *arg) {
+    pid_t creator = mp_proc_self();
     sigset_t all, before;
     sigfillset(&all);
     sigprocmask(SIG_BLOCK, &all, &before);
+    mp_family_inherits(b->member);
     pid_t pid = mp_proc_clone();
-    if (pid == 0)
-        child(b, body, arg);
+    if (pid == 0) {
+        mp_heap_fork();
+        drop_buffers(b->spec);
+        child(b, creator, body, arg);
+    }
     int failure = errno;
     sigprocmask(SIG_SETMASK, &before, NULL);
     return pid > 0 ? pid : -failure;
@@ -128,8 +144,7 @@ static pid_t fork_child(birth *b, int (*body)(void *), void *arg) {
 
 /* A time limit is the keeper's to enforce; under other limits none could be made. */
 static int needs_keeper(const mp_start_spec *spec) {
-    const mp_limits *l = &spec->setup.limits;
-    return spec->timeout > 0 || l->memory >= 0 || l->cpu >= 0 || l->files >= 0 || l->processes >= 0;
+    return spec->timeout > 0 || mp_setup_has_limits(&spec->setup);
 }
 
 /* What any birth needs. */
@@ -147,10 +162,8 @@ static int birth_open(birth *b) {
     return rc;
 }
 
-/* A forked child tells about its options by a pipe. */
+/* A child that applies its options itself tells about them by a pipe. */
 static int birth_open_report(birth *b) {
-    if (mp_setup_is_empty(&b->spec->setup))
-        return 0;
     if (pipe2(b->report, O_CLOEXEC) != 0)
         return -errno;
     b->report[1] = mp_sys_high_fd(b->report[1]); /* a dup2 onto a stream must not hit it */
@@ -202,29 +215,51 @@ static int birth_end(birth *b, int rc, mp_proc **child_out, const char **step) {
     return rc;
 }
 
-int mp_start_fork(const mp_start_spec *spec, int (*body)(void *), void *arg, mp_proc **child_out,
-                  const char **step) {
-    birth b = {.spec = spec, .member = MP_NOBODY, .report = {-1, -1}};
+/* All that a process that runs a function needs before it is made; `reports`: its options apply
+ * later. */
+static int prepare(birth *b, int reports, const char **step) {
     *step = "fork";
-    int rc = needs_keeper(spec) ? keep_watch(step) : 0;
+    int rc = needs_keeper(b->spec) ? keep_watch(step) : 0;
+    if (rc == 0 && reports)
+        rc = birth_open_report(b);
     if (rc == 0)
-        rc = birth_open_report(&b);
-    if (rc == 0)
-        rc = birth_open(&b);
+        rc = birth_open(b);
     if (rc == 0) {
         mp_output_flush(stdout);
         fflush(NULL);
+    }
+    return rc;
+}
+
+/* Holds objects for a child to be. 0, or -errno in the system's words. */
+static int hold_all(mp_list *list, const mp_ref *objects, size_t n) {
+    int rc = 0;
+    mp_ref hold;
+    for (size_t i = 0; i < n && rc == 0; i++)
+        rc = objects[i] == 0 ? 0 : mp_arena_hold(list, objects[i], &hold);
+    return rc == -EDQUOT ? -ENOMEM : rc;
+}
+
+int mp_start_fork(const mp_start_spec *spec, int (*body)(void *), void *arg, mp_proc **child_out,
+                  const char **step) {
+    birth b = {.spec = spec, .member = MP_NOBODY, .report = {-1, -1}};
+    int rc = prepare(&b, !mp_setup_is_empty(&spec->setup), step);
+    if (rc == 0) {
+        *step = "ends of pipes";
+        rc = hold_all(mp_arena_holds_of(b.member), spec->objects, spec->n_objects);
+    }
+    if (rc == 0) {
+        *step = "fork";
         rc = fork_child(&b, body, arg);
     }
     return birth_end(&b, rc, child_out, step);
 }
 
-/* Puts the child's tag first, or leaves it out: a detached program is nobody's. */
-static char **tag_program(const birth *b, char **env, char *tag) {
+/* Puts the child's tag first. */
+static void tag_program(const birth *b, char **env, char *tag) {
     mp_family_tag(b->member, tag);
     env[0] = tag;
     mp_exec_copy_env(env + 1, env + 1, tag);
-    return b->spec->detached ? env + 1 : env;
 }
 
 int mp_start_exec(const mp_start_spec *spec, const mp_program *program, mp_proc **child_out,
@@ -236,7 +271,8 @@ int mp_start_exec(const mp_start_spec *spec, const mp_program *program, mp_proc 
         rc = birth_open(&b);
     if (rc == 0) {
         mp_program tagged = *program;
-        tagged.env = tag_program(&b, program->env, tag);
+        tag_program(&b, program->env, tag);
+        tagged.env += spec->detached; /* a detached program is nobody's: without the tag */
         mp_output_flush(stdout);
         fflush(NULL);
         rc = mp_exec_run(&spec->setup, spec->detached, &tagged, step);
@@ -246,4 +282,61 @@ int mp_start_exec(const mp_start_spec *spec, const mp_program *program, mp_proc 
         b.is_program = 1;
     }
     return birth_end(&b, rc, child_out, step);
+}
+
+/* --- in a fresh image ---------------------------------------------------- */
+
+static pid_t begin_fresh(const birth *b, enum mp_start_method method, const mp_program *image,
+                         const mp_start_message *message, const char **step) {
+    char tag[MP_TAG_SIZE];
+    *step = "arguments";
+    int rc = hold_all(mp_arena_parcel(b->member), message->objects, message->n_objects);
+    if (rc < 0)
+        return rc;
+    const mp_order order = {.member = b->member,
+                            .detached = b->spec->detached,
+                            .setup = &b->spec->setup,
+                            .report = b->report[1],
+                            .message = message->pieces,
+                            .n_pieces = message->n_pieces,
+                            .len = message->len};
+    if (method == MP_START_FORKSERVER)
+        return mp_image_fork(&order, image, step);
+    mp_program untagged = *image;
+    tag_program(b, image->env, tag);
+    untagged.env++;
+    pid_t pid = mp_image_spawn(&order, &untagged, step);
+    if (pid > 0)
+        *mp_family_pid(b->member) = pid;
+    return pid;
+}
+
+int mp_start_fresh(const mp_start_spec *spec, enum mp_start_method method, const mp_program *image,
+                   const mp_start_message *message, mp_proc **child_out, const char **step) {
+    birth b = {.spec = spec, .member = MP_NOBODY, .report = {-1, -1}};
+    const int reports = method == MP_START_FORKSERVER ? !mp_setup_is_empty(&spec->setup)
+                                                      : mp_setup_has_limits(&spec->setup);
+    int rc = prepare(&b, reports, step);
+    if (rc == 0)
+        rc = begin_fresh(&b, method, image, message, step);
+    return birth_end(&b, rc, child_out, step);
+}
+
+typedef struct life {
+    int (*body)(void *);
+    void *arg;
+} life;
+
+static void arrive(const mp_arrival *a, void *arg) {
+    const life *l = arg;
+    const mp_start_spec spec = {.detached = a->detached, .setup = a->setup};
+    birth b = {.spec = &spec, .member = a->member, .is_fresh = 1, .report = {-1, a->report}};
+    if (a->is_forked)
+        mp_heap_fork();
+    child(&b, a->creator, l->body, l->arg);
+}
+
+int mp_start_serve(int (*body)(void *), void *arg) {
+    life l = {body, arg};
+    return mp_image_serve(arrive, &l);
 }

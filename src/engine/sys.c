@@ -117,6 +117,65 @@ int mp_sys_write(int fd, struct iovec *pieces, int n) {
     return 0;
 }
 
+static void ignore_file_limit(struct sigaction *before) {
+    struct sigaction ignore = {.sa_handler = SIG_IGN};
+    sigaction(SIGXFSZ, &ignore, before);
+}
+
+int mp_sys_resize(int fd, size_t size) {
+    struct sigaction before;
+    ignore_file_limit(&before);
+    int rc = ftruncate(fd, (off_t)size) == 0 ? 0 : -errno;
+    sigaction(SIGXFSZ, &before, NULL);
+    return rc;
+}
+
+/* In parts: the kernel takes back what it has done of one that a signal ends. */
+static int allocate_part(int fd, int64_t offset, int64_t len) {
+    int rc;
+    do
+        rc = fallocate(fd, 0, offset, len);
+    while (rc != 0 && errno == EINTR);
+    return rc == 0 ? 0 : errno == EFBIG ? -EFBIG : -ENOMEM;
+}
+
+int mp_sys_allocate(int fd, int64_t offset, int64_t len) {
+    const int64_t part = 16 << 20;
+    struct sigaction before;
+    int rc = 0;
+    ignore_file_limit(&before);
+    for (int64_t done = 0; done < len && rc == 0; done += part)
+        rc = allocate_part(fd, offset + done, len - done < part ? len - done : part);
+    sigaction(SIGXFSZ, &before, NULL);
+    return rc;
+}
+
+static int write_piece(int fd, int64_t offset, const char *bytes, size_t len) {
+    while (len > 0) {
+        ssize_t n = pwrite(fd, bytes, len, offset);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return n < 0 ? -errno : -ENOSPC;
+        bytes += n;
+        offset += n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
+int mp_sys_write_at(int fd, int64_t offset, const struct iovec *pieces, int n) {
+    struct sigaction before;
+    int rc = 0;
+    ignore_file_limit(&before);
+    for (int i = 0; i < n && rc == 0; i++) {
+        rc = write_piece(fd, offset, pieces[i].iov_base, pieces[i].iov_len);
+        offset += (int64_t)pieces[i].iov_len;
+    }
+    sigaction(SIGXFSZ, &before, NULL);
+    return rc;
+}
+
 static sigset_t only(int signo) {
     sigset_t set;
     sigemptyset(&set);
@@ -174,6 +233,7 @@ static void on_interrupt(int signo) {
 }
 
 static int interrupt_open[N_INTERRUPTS]; /* those that are ours */
+static sigset_t watched;                 /* signals that a wait must not miss */
 
 void mp_sys_interrupts_open(void (*wake)(int signo)) {
     if (interrupt_wake != NULL)
@@ -187,6 +247,7 @@ void mp_sys_interrupts_open(void (*wake)(int signo)) {
             old.sa_handler == SIG_DFL || (interrupts[i] == SIGINT && old.sa_handler != SIG_IGN);
         if (interrupt_open[i])
             disposition(interrupts[i], on_interrupt);
+        sigaddset(&watched, interrupts[i]);
     }
 }
 
@@ -200,6 +261,7 @@ void mp_sys_interrupts_reopen(void) {
 }
 
 void mp_sys_interrupts_child(void) {
+    mp_sys_signals_restore();
     interrupt_is_child = 1;
     interrupt_pending = 0;
 }
@@ -218,23 +280,115 @@ int mp_sys_interrupted_lately(void) {
     return mp_sys_now() - interrupt_noted < MP_SECOND;
 }
 
+/* --- signals that the program handles ------------------------------------ */
+
+#define BIT(signo) ((uint64_t)1 << ((signo)-1)) /* the kernel's signals are 1 to 64 */
+
+static struct sigaction before_ours[NSIG];
+static uint64_t changed;         /* signals whose action before ours is kept there */
+static uint64_t held;            /* those whose handler runs */
+static _Atomic uint64_t arrived; /* and has not been taken */
+
+static void on_signal(int signo) {
+    int saved = errno;
+    atomic_fetch_or(&arrived, BIT(signo));
+    interrupt_wake(signo);
+    errno = saved;
+}
+
+int mp_sys_signal_set(int signo, enum mp_signal_action what) {
+    struct sigaction action = {.sa_handler = what == MP_SIGNAL_NOTE ? on_signal : SIG_IGN,
+                               .sa_flags = SA_RESTART};
+    struct sigaction before;
+    sigemptyset(&action.sa_mask);
+    if (what == MP_SIGNAL_RESTORE && !(changed & BIT(signo)))
+        return 0;
+    if (sigaction(signo, what == MP_SIGNAL_RESTORE ? &before_ours[signo] : &action, &before) != 0)
+        return -errno;
+    if (!(changed & BIT(signo)))
+        before_ours[signo] = before;
+    changed = what == MP_SIGNAL_RESTORE ? changed & ~BIT(signo) : changed | BIT(signo);
+    if (what != MP_SIGNAL_NOTE)
+        atomic_fetch_and(&arrived, ~BIT(signo));
+    sigaddset(&watched, signo);
+    return 0;
+}
+
+int mp_sys_signal_handled(void) {
+    return changed != 0;
+}
+
+/* What others have set meanwhile stays: it is the host's, which took the signal back. */
+void mp_sys_signals_restore(void) {
+    for (int signo = 1; changed != 0 && signo < NSIG; signo++) {
+        struct sigaction now;
+        if (!(changed & BIT(signo)))
+            continue;
+        sigaction(signo, NULL, &now);
+        if (now.sa_handler == on_signal || now.sa_handler == SIG_IGN)
+            mp_sys_signal_set(signo, MP_SIGNAL_RESTORE);
+        changed &= ~BIT(signo);
+    }
+    held = 0;
+    atomic_store(&arrived, 0);
+}
+
+void mp_sys_signals_ignore(void) {
+    for (int signo = 1; signo < NSIG; signo++)
+        if (changed & BIT(signo))
+            mp_sys_signal_set(signo, signo == SIGCHLD ? MP_SIGNAL_RESTORE : MP_SIGNAL_IGNORE);
+}
+
+void mp_sys_signals_exec(int stay_blocked) {
+    for (int signo = 1; signo < NSIG; signo++) {
+        struct sigaction now, action = {.sa_handler = SIG_DFL};
+        if (sigaction(signo, NULL, &now) != 0)
+            continue;
+        if ((changed & BIT(signo) ? &before_ours[signo] : &now)->sa_handler == SIG_IGN)
+            action.sa_handler = SIG_IGN;
+        if (now.sa_handler != action.sa_handler)
+            sigaction(signo, &action, NULL);
+    }
+    sigset_t none;
+    sigemptyset(&none);
+    if (!stay_blocked)
+        sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+int mp_sys_signal_pending(void) {
+    return (atomic_load(&arrived) & ~held) != 0;
+}
+
+int mp_sys_signal_take(void) {
+    uint64_t free = atomic_load(&arrived) & ~held;
+    if (free == 0)
+        return 0;
+    int signo = __builtin_ctzll(free) + 1;
+    held |= BIT(signo);
+    atomic_fetch_and(&arrived, ~BIT(signo));
+    return signo;
+}
+
+void mp_sys_signal_release(int signo) {
+    held &= ~BIT(signo);
+}
+
 /* --- waiting ------------------------------------------------------------- */
 
 int mp_sys_poll(struct pollfd *fds, size_t n, mp_time deadline) {
-    sigset_t ours, before;
+    sigset_t before;
     struct timespec ts;
-    sigemptyset(&ours);
-    for (size_t i = 0; i < N_INTERRUPTS; i++)
-        sigaddset(&ours, interrupts[i]);
-    sigprocmask(SIG_BLOCK, &ours, &before);
+    mp_fault("sys.poll.W1");
+    sigprocmask(SIG_BLOCK, &watched, &before);
+    mp_fault("sys.poll.W2");
     int rc = -EINTR;
-    if (interrupt_pending == 0) {
+    if (interrupt_pending == 0 && !mp_sys_signal_pending()) {
         rc = ppoll(fds, n, time_left(deadline, &ts), &before);
         if (rc < 0)
             rc = -errno;
     }
     sigprocmask(SIG_SETMASK, &before, NULL);
-    return rc;
+    return interrupt_pending != 0 ? -EINTR : rc; /* which goes before what is ready with it */
 }
 
 int mp_sys_futex_wait(_Atomic uint32_t *word, uint32_t value, mp_time deadline) {
@@ -243,11 +397,20 @@ int mp_sys_futex_wait(_Atomic uint32_t *word, uint32_t value, mp_time deadline) 
     return rc == 0 || errno == EAGAIN ? 0 : -errno;
 }
 
-void mp_sys_futex_wake(_Atomic uint32_t *word, int n) {
-    syscall(SYS_futex, word, FUTEX_WAKE, n, NULL, NULL, 0);
+int mp_sys_futex_wake(_Atomic uint32_t *word, int n) {
+    return (int)syscall(SYS_futex, word, FUTEX_WAKE, n, NULL, NULL, 0);
 }
 
 /* --- odds and ends of the kernel ----------------------------------------- */
+
+int mp_sys_has_ended(pid_t pid) {
+    struct pollfd end = {.fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN};
+    if (end.fd < 0)
+        return errno == ESRCH;
+    const int n = poll(&end, 1, 0);
+    close(end.fd);
+    return n == 1;
+}
 
 void mp_sys_random(void *buf, size_t len) {
     for (size_t got = 0; got < len;) {
@@ -259,7 +422,10 @@ void mp_sys_random(void *buf, size_t len) {
 }
 
 int mp_sys_cpu_count(void) {
-    for (int room = 1024; room <= 1 << 20; room *= 2) {
+    cpu_set_t few;
+    if (sched_getaffinity(0, sizeof few, &few) == 0)
+        return CPU_COUNT(&few);
+    for (int room = 2048; room <= 1 << 20; room *= 2) {
         cpu_set_t *set = CPU_ALLOC((size_t)room);
         if (set == NULL)
             return -ENOMEM;
@@ -280,8 +446,17 @@ int mp_sys_signal_number(const char *name) {
         if (abbreviation != NULL && strcmp(abbreviation, name) == 0)
             return signo;
     }
+    static const struct {
+        const char *name;
+        int signo;
+    } others[] = {{"IO", SIGIO}, {"CLD", SIGCHLD}, {"IOT", SIGABRT}};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (strcmp(name, others[i].name) == 0)
+            return others[i].signo;
     if (strcmp(name, "RTMIN") == 0)
         return SIGRTMIN;
+    if (strcmp(name, "RTMAX") == 0)
+        return SIGRTMAX;
     if (strncmp(name, "RTMIN+", 6) == 0 && isdigit((unsigned char)name[6])) {
         long above = strtol(name + 6, NULL, 10);
         return above <= SIGRTMAX - SIGRTMIN ? SIGRTMIN + (int)above : -EINVAL;
@@ -311,16 +486,33 @@ void mp_sys_panic(const char *what, const char *file, int line) {
 }
 
 #ifdef MP_FAULTS
-void mp_sys_fault(const char *name) {
+#include <dlfcn.h>
+
+int mp_sys_fault_is_here(const char *name) {
     static int passed;
     const char *wanted = getenv("LUAMP_FAULT");
     size_t len = strlen(name);
     if (wanted == NULL || strncmp(wanted, name, len) != 0)
-        return;
+        return 0;
     if (wanted[len] != '\0' && wanted[len] != ':')
-        return;
+        return 0;
     int nth = wanted[len] == ':' ? atoi(wanted + len + 1) : 1;
-    if (++passed == nth)
-        kill(getpid(), SIGKILL);
+    return ++passed == nth;
+}
+
+void mp_sys_fault(const char *name) {
+    if (!mp_sys_fault_is_here(name))
+        return;
+    const char *signo = strchr(getenv("LUAMP_FAULT"), '=');
+    kill(getpid(), signo != NULL ? atoi(signo + 1) : SIGKILL);
+}
+
+int mp_sys_fault_memory(void) {
+    static int (*is_short)(void);
+    static int looked;
+    if (!looked)
+        is_short = (int (*)(void))(uintptr_t)dlsym(RTLD_DEFAULT, "nomemory_heap");
+    looked = 1;
+    return is_short != NULL && is_short();
 }
 #endif

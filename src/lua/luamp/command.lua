@@ -9,7 +9,7 @@ local core = require "luamp.core"
 local command = {}
 
 -- The entries "NAME=value" of a program's environment: ours, with `changes`.
-local function environment(changes)
+function command.environment(changes)
     local ours = core.environment()
     if not changes then return ours end
     local list = {}
@@ -37,7 +37,7 @@ end
 -- Starts the program of a process's state. Returns true, or nil, message, error name.
 function command.start(s, spec)
     local argv, changes = s.options.command, s.options.env
-    local ok, message, code = core.exec(s.handle, spec, places(argv[1], changes), argv, environment(changes))
+    local ok, message, code = core.exec(s.handle, spec, places(argv[1], changes), argv, command.environment(changes))
     if ok then return true end
     return nil, (message:gsub("^command:", function() return ("command '%s':"):format(argv[1]) end)), code
 end

@@ -1,6 +1,6 @@
 -- luamp.life: what a process is to itself, from its birth to its end.
 --
--- The functions enter, caught, refused, finish, failed, leave and at_end are
+-- The functions enter, caught, refused, finish, failed, leave, at_end and serve are
 -- called by the binding at the turns of a process's life; see binding/life.c.
 -- Modules that most processes never need are required where they are used.
 --
@@ -13,6 +13,7 @@ local errors = require "luamp.errors"
 local life = {}
 
 local randomseed, random = math.randomseed, math.random
+local find, format = string.find, string.format -- for errors, as in errors.lua
 
 -- All that changes in the life of this process, and nothing else: one table, so
 -- that it lies together in memory, where every fork has to copy what changes.
@@ -20,18 +21,28 @@ local randomseed, random = math.randomseed, math.random
 --   creator    the state of the one that started it, in a child
 --   hooks      of mp.atexit
 --   seed       of mp.seed, for what this process starts
+--   method     how it starts processes that say nothing of that
 --   running    list of the children that have not been seen to end
 --   swept      how far process.sweep has come in it
 --   named      how many process objects it has made
 --   started    how many processes it has started
+--   n_pools    how many pools without a seed of their own it has made
+--   scopes     the innermost mp.scope that each thread runs; nil when there is none
+--   open_scopes  a set of all that have not been left; nil before the first
+--   beside     pools of which something goes on beside the script; nil when there are none
+--   worker_of  in a worker of a pool: the module, which has the field `worker`
+--   cpu_divisor  in a worker: how many have to share the CPUs with it
+--   pools      a weak set of those that mp.pool made; nil before the first
 --   oom_kills  what the cgroup had counted when this was last looked at
-local now = {}
+local now = { method = "fork" }
 life.now = now
 
 -- `this` comes last: an error in between (of a debug hook) leaves it to begin anew.
 local function begin(this, creator)
-    now.running, now.swept, now.named, now.started = {}, 0, 0, 0
-    now.hooks, now.creator, now.oom_kills = {}, creator, nil
+    now.running, now.swept, now.named, now.started, now.n_pools = {}, 0, 0, 0, 0
+    now.hooks, now.creator, now.oom_kills, now.scopes, now.open_scopes = {}, creator, nil, nil, nil
+    now.beside, now.pools = nil, nil
+    core.wait_in_lua(false)
     now.this = this
 end
 
@@ -57,6 +68,42 @@ function life.lineage(s)
     return above .. s.number
 end
 
+-- What every wait waits by: as core.poll. In a scope it looks at the processes
+-- there as well (life.watch, which scope.lua brings), and may raise a failure.
+function life.poll(fds, deadline)
+    life.own()
+    local poll = now.scopes and life.watch or core.poll
+    if now.beside then return life.poll_beside(poll, fds, deadline) end
+    return poll(fds, deadline)
+end
+
+-- Says whether waits in the engine have to come here.
+function life.wait_in_lua()
+    core.wait_in_lua(now.scopes ~= nil or now.beside ~= nil)
+end
+
+-- The same for the end of one child: as core.await.
+function life.await(handle, deadline)
+    local fd = core.pidfd(handle)
+    if not (now.scopes or now.beside) or not fd then return core.await(handle, deadline) end
+    local ready = life.poll({ fd }, deadline)
+    if ready and ready[1] then return core.await(handle, deadline) end
+    return ready and false
+end
+
+-- Lists in no order: an item knows its place there, and the last one takes it when it goes.
+function life.put(list, item, place)
+    item[place] = #list + 1
+    list[#list + 1] = item
+end
+
+function life.take(list, item, place)
+    if not item[place] then return end
+    local last = list[#list]
+    list[item[place]], last[place] = last, item[place]
+    list[#list], item[place] = nil, nil
+end
+
 -- f runs at the end of this process, newest first.
 function life.atexit(f)
     life.own()
@@ -66,7 +113,7 @@ end
 -- What this process starts repeats from here on.
 function life.seed(n)
     life.own()
-    now.seed, now.started = n, 0
+    now.seed, now.started, now.n_pools = n, 0, 0
     randomseed(n)
 end
 
@@ -86,11 +133,12 @@ end
 local function enter(s)
     local parent = now.this -- as it was before the fork
     s.role, s.status, s.pid = "self", "running", core.getpid()
+    if now.worker_of then now.worker_of.worker, now.worker_of = nil, nil end -- what a worker starts is none
     begin(s, { given_name = parent.given_name, number = parent.number, maker = parent.maker,
         pid = parent.pid, daemon = parent.daemon, role = "creator" })
     if s.keep then core.close_private(s.keep) end
     for _, fd in ipairs(s.opened) do core.close(fd) end
-    for key, value in pairs(s.options.env or {}) do core.set_env(key, value or nil) end
+    for key, value in pairs(s.options.env or {}) do assert(core.set_env(key, value or nil)) end
     reseed(s.order)
 end
 
@@ -106,6 +154,7 @@ local function refused(values, reason, too_large)
     local advice = too_large and " (the limit of file sizes, ulimit -f, holds for results that wait)" or ""
     local message = reason and "cannot send the results: " .. reason .. advice
         or require "luamp.culprit" (values, values.n, "result %d")
+        or "cannot send the results: they changed meanwhile"
     core.leave_outcome("unsent", errors.new {
         kind = "unsendable", message = message, process = life.name(life.own()), pid = now.this.pid,
     })
@@ -132,21 +181,30 @@ local function run_hooks()
     end
 end
 
+-- Runs the handlers of what signals have arrived while the process ends, and
+-- reports an error of theirs. The exit status that it asks for, or 0.
+local function serve()
+    local ok, e = xpcall(core.run_handlers, caught)
+    if ok then return 0 end
+    report((e.kind == "interrupted" and "" or "a handler of mp.on_signal failed: ") .. tostring(e))
+    return e.kind == "interrupted" and e.exitcode or 1
+end
+
 -- Lua's words for memory that was short, with the reason that is known.
-local function explain(e)
+function life.explain(e)
     local limits = now.this.options and now.this.options.limits
-    if e.message == "not enough memory" and limits and limits.memory then
-        e.message = ("not enough memory (limit of %s)"):format(limits.memory)
+    if limits and limits.memory and find(e.message, "^not enough memory") then
+        e.message = format("%s (limit of %s)", e.message, limits.memory)
     end
     return e
 end
 
 local function fail(e)
     if not errors.is_error(e) then
-        e = explain(errors.caught(e, life.name(life.own()), now.this.pid, ""))
+        e = life.explain(errors.caught(e, life.name(life.own()), now.this.pid, ""))
     end
     leave_error(e)
-    if core.interrupted_lately() then return end
+    if now.this.scope or core.interrupted_lately() then return end -- a scope raises it in the parent
     if e.process and e.pid ~= now.this.pid then -- it was reported where it was raised
         report(("process '%s' (pid %d) failed by what happened in process '%s' (pid %d): %s"):format(
             life.name(now.this), now.this.pid, e.process, e.pid, e.message))
@@ -165,29 +223,53 @@ local function close_pipes()
     end
 end
 
-local function end_lua()
+-- A failure in a scope that was not left, because its coroutine was dropped or never
+-- resumed, is raised by nobody.
+local function report_scopes()
+    for scope in pairs(now.open_scopes or {}) do
+        local failure = life.failure_of(scope)
+        if failure then report(tostring(failure)) end
+    end
+end
+
+-- The pools that are there; what fails there is reported, and the rest of the end goes on.
+-- Returns the signal's number after an interruption, and 0 after another failure (a deadlock, for example).
+local function end_pools(failed)
+    if not now.pools or now.this.pid ~= core.getpid() then return nil end
+    local ok, e = pcall(life.end_pools, failed)
+    if ok then return nil end
+    report(tostring(e))
+    return errors.is_error(e) and e.kind == "interrupted" and core.signal_number(e.signal) or 0
+end
+
+-- failed: 0 or false after a normal end of the script.
+local function end_lua(failed)
+    local signal
+    if failed ~= -1 then signal = end_pools(failed ~= 0 and failed ~= false) end
     run_hooks()
     close_pipes()
+    report_scopes()
+    return signal
 end
 
 -- Last in the child: its error for the parent, then its own end.
 local function finish(_, ok, e)
     if not ok then fail(e) end
-    end_lua()
-    core.end_children(not ok)
-    return ok and 0 or 1
+    local failure = end_lua(not ok)
+    local status = core.end_children(not ok)
+    return (not ok or failure == 0 and status == 0) and 1 or status
 end
 
 -- os.exit in a child.
 local function leave(status)
-    end_lua()
+    end_lua(true)
     core.end_children(true)
     core.leave(status)
 end
 
 core.set_hooks {
     enter = enter, caught = caught, refused = refused, finish = finish, failed = fail,
-    leave = leave, at_end = end_lua,
+    leave = leave, at_end = end_lua, serve = serve,
 }
 
 return life

@@ -38,11 +38,23 @@ function options.nearest(word, known)
     return best, least
 end
 
+-- Asks in brackets for the key of `known` that was meant: one that the word begins, else the nearest, if half of
+-- the word is right.
+function options.meant(word, known)
+    local found
+    for name in pairs(known) do
+        if name:sub(1, #word) == word and (not found or name < found) then found = name end
+    end
+    local near, far = options.nearest(word, known)
+    found = found or far <= (#word + 1) // 2 and near
+    return found and (" (did you mean '%s'?)"):format(found) or ""
+end
+
 local function unknown(where, key, known)
     if type(key) ~= "string" then
         options.misuse(where, "options are named, and one is given for the key %s", tostring(key))
     end
-    options.misuse(where, "unknown option '%s' (did you mean '%s'?)", key, (options.nearest(key, known)))
+    options.misuse(where, "unknown option '%s'%s", key, options.meant(key, known))
 end
 
 local function article(kind)
@@ -81,6 +93,10 @@ function is.stream(v)
     return ok, wanted .. ", or a file"
 end
 
+function is.any()
+    return true
+end
+
 local function matches(value, kind)
     if is[kind] then return is[kind](value) end
     return type(value) == kind, article(kind)
@@ -101,6 +117,16 @@ function options.check(where, given, known)
             options.misuse(where, "option '%s' must be %s, not %s", key, wanted, options.describe(value))
         end
     end
+end
+
+local units = { [""] = 1, K = 2 ^ 10, M = 2 ^ 20, G = 2 ^ 30, T = 2 ^ 40 }
+
+-- Bytes of a number, or of a text as "512M"; nil for what is neither.
+function options.bytes(value)
+    local number, unit = value, ""
+    if type(value) == "string" then number, unit = value:match "^(%d+%.?%d*)([KMGT]?)$" end
+    number = tonumber(number)
+    return number and number >= 0 and math.tointeger(number * units[unit] // 1) or nil
 end
 
 -- A timeout (or what `word` calls it) as a deadline: nil is for ever, 0 or less is now.

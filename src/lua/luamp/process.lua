@@ -8,12 +8,15 @@
 --   owner      the pid of the process that made the object: only there may it
 --              be used; in others its methods raise and say whose it is
 --   handle     the engine's hold on the child, from start to close
---   outcome    what the child left, read once when first asked for
+--   outcome    what the child left, read once when first asked for; see outcome.lua
+--   sent       the signals that it was sent from here
+--   scope      the scope that started it, if one did, and its place there; see scope.lua
 
 local core = require "luamp.core"
 local errors = require "luamp.errors"
 local options = require "luamp.options"
 local life = require "luamp.life"
+local outcome = require "luamp.outcome"
 local process_options = require "luamp.process_options"
 
 local process = {}
@@ -59,6 +62,8 @@ local function child_of(p, call)
         misuse(WHERE, "process '%s' started this one, which cannot call '%s' on it", name_of(s), call)
     elseif s.status == "new" then
         misuse(WHERE, "process '%s' has not been started", name_of(s))
+    elseif s.status == "running" and core.is_held(s.handle) == nil then
+        misuse(WHERE, "process '%s' is being started, and this is a finalizer", name_of(s))
     end
     return s
 end
@@ -82,7 +87,7 @@ function process.new(given, ...)
     if type(given) ~= "table" then
         misuse(WHERE, "expected a table of options or a function, not %s", options.describe(given))
     end
-    check_options(given)
+    check_options(WHERE, given)
     local own = life.own()
     now.named = now.named + 1
     local daemon = given.daemon
@@ -92,8 +97,8 @@ function process.new(given, ...)
         given_name = given.name, number = now.named,
         detached = given.detached or false, target = given.target, args = copy_args(given.args),
         options = process_options.keep(given), object = nil, slot = nil, pid = nil, handle = nil, order = nil,
-        exitcode = nil, stolen = nil, killed = nil, oom = nil, outcome = nil, files = none, captured = none, keep = nil,
-        opened = none, handed = none, overran = nil,
+        exitcode = nil, stolen = nil, sent = 0, oom = nil, outcome = nil, files = none, captured = none, keep = nil,
+        opened = none, handed = none, overran = nil, scope = nil, place = nil,
     }
 end
 
@@ -115,7 +120,7 @@ local function kept_files(s)
 end
 
 local function fail_to_start(s, reason)
-    misuse(WHERE, "cannot start '%s': %s", name_of(s), reason)
+    misuse(s.where or WHERE, "cannot start '%s': %s", name_of(s), reason)
 end
 
 -- What the engine is told; descriptors that are opened for it are in s.opened.
@@ -139,53 +144,46 @@ local function is_plain(s)
     return s.options == none and not s.detached and not s.daemon
 end
 
-local function add_running(s)
-    local running = now.running
-    s.slot = #running + 1
-    running[s.slot] = s
-end
-
-local function remove_running(s)
-    if not s.slot then return end
-    local running = now.running
-    local last = running[#running]
-    running[s.slot], last.slot = last, s.slot
-    running[#running], s.slot = nil, nil
-end
-
--- Starts the child: a function by fork, a program by exec.
-local function launch(s, spec)
+-- Starts the child: a function by fork or in a fresh image, a program by exec.
+local function launch(s)
+    local spec, failure, code = none, nil, nil
+    if not is_plain(s) then spec, failure, code = make_spec(s) end
+    if not spec then return nil, failure, code end
     if s.options.command then return require "luamp.command".start(s, spec) end
+    local n, method = s.args.n or #s.args, s.options.start_method or now.method
+    if n > 1000 and not core.has_room(n) then return nil, ("%d arguments are too many for Lua's stack"):format(n) end
+    if method ~= "fork" then return require "luamp.image".start(s, spec, method) end
     s.keep = core.has_private() and kept_files(s) or nil
-    return core.fork(s.handle, spec, s, s.target, s.args, s.args.n or #s.args)
+    return core.fork(s.handle, spec, s, s.target, s.args, n, core.ends_in(s.target, s.args, n))
 end
 
 -- Forks. The child is among the running before there is one, and off the list if
--- there is none: whatever interrupts this, it is known. Returns whether there is
+-- there is none: whatever interrupts this, it is known. A finalizer that runs
+-- meanwhile and looks at the running leaves it alone. Returns whether there is
 -- one; and why not, with the error's name, or what was raised and "raised".
 local function fork(s)
-    local spec, failure, code = none, nil, nil
-    if not is_plain(s) then
-        s.opened, s.files, s.captured, s.handed = {}, {}, {}, {}
-        spec, failure, code = make_spec(s)
-    end
-    if not spec then return nil, failure, code end
+    if not is_plain(s) then s.opened, s.files, s.captured, s.handed = {}, {}, {}, {} end
     s.order = now.started + 1
     s.handle = core.handle()
-    add_running(s)
+    life.put(now.running, s, "slot")
     s.status = "running"
-    local called, ok
-    called, ok, failure, code = pcall(launch, s, spec)
+    local called, ok, failure, code = core.launch(s.handle, launch, s)
     local born = core.is_held(s.handle)
     if not born then
         s.status, s.handle = "new", nil
-        remove_running(s)
+        life.take(now.running, s, "slot")
     end
     if not called then return born, ok, "raised" end
     return born, failure, code
 end
 
+-- What was opened for the child alone.
+local function close_opened(s)
+    while #s.opened > 0 do core.close(table.remove(s.opened)) end
+end
+
 local function drop_streams(s)
+    close_opened(s)
     if s.files ~= none then require "luamp.streams".drop(s) end
 end
 
@@ -193,8 +191,7 @@ end
 -- to the hard limit, or what children held that nobody has asked for.
 local function fork_or_make_room(s)
     local born, failure, code = fork(s)
-    for _, fd in ipairs(s.opened) do core.close(fd) end
-    s.opened = none
+    close_opened(s)
     if born then return born, failure, code end
     drop_streams(s)
     local swept = (code == "EMFILE" or code == "EAGAIN") and process.sweep(#now.running) > 0
@@ -219,32 +216,44 @@ function methods.start(p)
     if born then note_birth(s) end
     if code == "raised" and (born or type(failure) ~= "string") then error(failure, 0) end
     if not born then fail_to_start(s, failure) end
+    core.serve_signals()
     return p
 end
 
 -- --- the end, seen by the parent --------------------------------------------
 
--- Whether the kernel has killed for memory in this cgroup since the last look.
+-- From now on it is known what the kernel kills for memory in this cgroup.
+local function note_oom_kills()
+    now.oom_kills = now.oom_kills or require "luamp.cgroup".oom_kills() or 0
+end
+
+-- Whether it has killed since the last look.
 local function oom_kills_rose()
     local before = now.oom_kills
     now.oom_kills = require "luamp.cgroup".oom_kills() or 0
     return before ~= nil and now.oom_kills > before
 end
 
+-- Its scope hears of the end before anybody else can see it, and so in any case.
 local function settle(s)
+    if s.status == "ended" then return end -- by the wait itself, which looks at a scope's processes, too
     s.exitcode, s.stolen = core.exitcode(s.handle)
-    s.oom = s.exitcode == -9 and not s.killed and oom_kills_rose()
+    s.oom = s.exitcode == -9 and not outcome.was_sent(s, 9) and oom_kills_rose()
     s.overran = s.options.timeout ~= nil and core.overran(s.handle)
-    remove_running(s)
-    s.status = "ended"
+    life.take(now.running, s, "slot")
     if next(s.captured) then require "luamp.streams".settle(s) end
+    if s.scope then s.scope.hear(s) end
+    s.status = "ended"
 end
 
 -- Whether the child has ended, without waiting. A start that an error (Ctrl-C's,
 -- or of a debug hook) broke off before there was a child has not happened.
 local function has_ended(s)
-    if s.status == "running" and not core.is_held(s.handle) then
-        remove_running(s)
+    note_oom_kills()
+    local is_held = s.status ~= "running" or core.is_held(s.handle)
+    if is_held == nil then return false end
+    if not is_held then
+        life.take(now.running, s, "slot")
         s.status, s.handle = "new", nil
     elseif s.status == "running" and core.await(s.handle, 0) then
         settle(s)
@@ -267,13 +276,15 @@ function process.sweep(n)
     return ended
 end
 
--- Waits for the end until the deadline. A signal ends one round of waiting: then
--- Lua code runs, and with it whatever the signal set off. The first wait, which
+-- Waits for the end until the deadline. A signal ends one round of waiting, with
+-- what it set off: its handler may have seen the end, and closed it. The first wait, which
 -- the child uses for its work, is the time to look what the kernel has counted.
-local function await(s, deadline)
-    now.oom_kills = now.oom_kills or require "luamp.cgroup".oom_kills() or 0
+-- By core.await as `wait` no failure in a scope ends it.
+local function await(s, deadline, wait)
+    note_oom_kills()
     while s.status ~= "ended" do
-        local ended = core.await(s.handle, deadline)
+        if s.status == "closed" then misuse(WHERE, "process '%s' is closed", name_of(s)) end
+        local ended = (wait or life.await)(s.handle, deadline)
         if ended then
             settle(s)
         elseif ended == false then
@@ -283,83 +294,13 @@ local function await(s, deadline)
     return true
 end
 
--- Whether the kernel has ended it for its limit of CPU time.
-local function spent_its_time(s, signal)
-    local limit = s.options.limits and s.options.limits.cpu
-    if not limit then return false end
-    return signal == "SIGXCPU" or (signal == "SIGKILL" and not s.killed and core.cpu_time(s.handle) >= limit)
-end
-
-local function describe_death(s, signal)
-    local text = ("process '%s' (pid %d) "):format(name_of(s), s.pid)
-    if s.overran then
-        return text .. ("ran longer than its timeout of %g s"):format(s.options.timeout)
-    elseif s.stolen then
-        return text .. "was killed, and other code took its status"
-    end
-    text = text .. "was killed by " .. signal
-    if s.oom then
-        text = text .. ": out of memory (its cgroup's oom_kill count rose)"
-    elseif spent_its_time(s, signal) then
-        text = text .. (": it has used up its CPU time (limit of %g s)"):format(s.options.limits.cpu)
-    end
-    return text
-end
-
--- The error object of one that was killed, or had to be ended.
-local function death(s)
-    local signal = s.exitcode < 0 and core.signal_name(-s.exitcode) or nil
-    return errors.new { kind = s.overran and "timeout" or "signal", signal = signal,
-        message = describe_death(s, signal) }
-end
-
-local function exit(s)
-    local command = s.options.command
-    local what = command and (": command '%s'"):format(command[1]) or ""
-    return errors.new { kind = "exit", message = ("process '%s' (pid %d)%s exited with status %d"):format(
-        name_of(s), s.pid, what, s.exitcode) }
-end
-
-local function identify(s, e)
-    e.process, e.pid, e.exitcode = e.process or name_of(s), e.pid or s.pid, e.exitcode or s.exitcode
-    return e
-end
-
--- Of a program: its result, which a failure carries.
-local function read_command(s)
-    local result = require "luamp.command".result(s)
-    local e = (s.overran or s.exitcode < 0) and death(s) or s.exitcode ~= 0 and exit(s)
-    if not e then return { values = { n = 2, "result", result } } end
-    e.value = result
-    return { error = identify(s, e), failed = true }
-end
-
--- Reads what the child left: {error=, values=, failed=}. `failed` is false for
--- results that could not be sent, which only `result` raises.
-local function read_outcome(s)
-    if s.options.command then return read_command(s) end
-    if s.overran or s.exitcode < 0 then return { error = identify(s, death(s)), failed = true } end
-    local left = table.pack(core.outcome(s.handle))
-    if left[1] == "error" or left[1] == "unsent" then
-        return { error = identify(s, left[2]), failed = left[1] == "error" }
-    elseif s.exitcode ~= 0 then
-        return { error = identify(s, exit(s)), failed = true }
-    end
-    return { values = left }
-end
-
-local function outcome(s)
-    s.outcome = s.outcome or read_outcome(s)
-    return s.outcome
-end
-
 -- --- methods ----------------------------------------------------------------
 
 -- The creator is no child: its life word is looked at 20 times a second.
 local function await_creator(deadline)
     while core.creator() do
         local look = math.min(deadline, core.deadline(0.05))
-        if core.poll({}, look) and look == deadline then return not core.creator() end
+        if life.poll({}, look) and look == deadline then return not core.creator() end
     end
     return true
 end
@@ -384,6 +325,14 @@ function methods.is_alive(p)
     return not has_ended(s) and s.status == "running"
 end
 
+-- They are kept: where less is on the stack, they may be had.
+local function too_many(s, n)
+    errors.raise(errors.new {
+        kind = "unsendable", process = name_of(s), pid = s.pid, exitcode = s.exitcode,
+        message = ("cannot receive the results: %d values are too many for Lua's stack"):format(n),
+    }, name_of(life.own()), life.own().pid)
+end
+
 function methods.result(p, timeout)
     local s = child_of(p, "result")
     if not await(s, options.deadline("mp.process:result", timeout)) then
@@ -392,21 +341,24 @@ function methods.result(p, timeout)
             message = ("the result of process '%s' (pid %d) is still pending"):format(name_of(s), s.pid),
         }, name_of(life.own()), life.own().pid)
     end
-    local o = outcome(s)
+    local o = outcome.of(s)
     if o.error then errors.raise(o.error, name_of(life.own()), life.own().pid) end
+    if not core.has_room(o.values.n) then too_many(s, o.values.n - 1) end
     return unpack(o.values, 2, o.values.n)
 end
 
 local function send(s, number)
     if has_ended(s) then return false end
-    s.killed = s.killed or number == 9
+    outcome.note_signal(s, number)
     return core.signal(s.handle, number)
 end
 
 function methods.signal(p, name)
     local s = child_of(p, "signal")
     local number = type(name) == "string" and core.signal_number(name)
-    if not number then misuse("mp.process:signal", "there is no signal '%s'", tostring(name)) end
+    if not number then
+        misuse("mp.process:signal", "there is no signal '%s'; one is named as \"SIGUSR1\"", tostring(name))
+    end
     return send(s, number)
 end
 
@@ -419,11 +371,11 @@ function methods.kill(p)
 end
 
 -- SIGTERM, SIGKILL after the grace (seconds); returns when it has ended.
-local function stop(s, grace)
+local function stop(s, grace, wait)
     local was_alive = send(s, core.signal_number "SIGTERM")
-    if not await(s, core.deadline(grace)) then
+    if not await(s, core.deadline(grace), wait) then
         send(s, core.signal_number "SIGKILL")
-        await(s, core.deadline())
+        await(s, core.deadline(), wait)
     end
     return was_alive
 end
@@ -465,7 +417,7 @@ local fields = {}
 
 function fields.name(s) return name_of(s) end
 function fields.pid(s)
-    return s.pid or (s.handle and core.pid(s.handle)) -- between the fork and its note
+    return s.pid or (s.handle and core.is_held(s.handle) and core.pid(s.handle) or nil) -- before its note
 end
 function fields.daemon(s) return s.daemon end
 
@@ -476,7 +428,7 @@ end
 
 function fields.error(s)
     if s.role ~= "child" or not has_ended(s) then return nil end
-    local o = outcome(s)
+    local o = outcome.of(s)
     return o.failed and o.error or nil
 end
 
@@ -516,19 +468,20 @@ class.__tostring = function(p)
         s.pid and ", pid " .. s.pid or "")
 end
 
--- The end of a scope: joined (a daemon stopped), or after an error stopped.
+-- The end of a <close> variable: joined (a daemon stopped); stopped after an error, also of that wait.
 class.__close = function(p, e)
     local s = core.state(p, class)
     if s.owner ~= core.getpid() or s.status ~= "running" then return end
     for _, file in pairs(s.files) do
         if io.type(file) == "file" then file:close() end
     end
-    if e ~= nil then
-        stop(s, 0.5)
-    elseif s.daemon then
-        stop(s, 5)
-    else
-        await(s, core.deadline())
+    local ok, failure = e == nil, nil
+    if ok then
+        ok, failure = pcall(s.daemon and stop or await, s, s.daemon and 5 or core.deadline())
+    end
+    if not ok then
+        stop(s, 0.5, core.await)
+        if e == nil then error(failure, 0) end
     end
 end
 
@@ -576,10 +529,11 @@ function process.set_start_method(method)
         misuse("mp.set_start_method", "expected a name, not %s", options.describe(method))
     end
     process_options.check_method("mp.set_start_method", method)
+    now.method = method
 end
 
 function process.get_start_method()
-    return "fork"
+    return now.method
 end
 
 -- For mp.wait: what to look at for `item`, if it is a process: its descriptor,
@@ -589,5 +543,13 @@ function process.descriptor(item)
     local s = child_of(item, "mp.wait")
     return has_ended(s) or core.pidfd(s.handle)
 end
+
+-- For mp.scope: the state behind a process object, and whether it has ended.
+function process.state(p)
+    return core.state(p, class)
+end
+
+process.has_ended = has_ended
+process.note_oom_kills = note_oom_kills
 
 return process

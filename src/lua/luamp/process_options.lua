@@ -5,8 +5,6 @@ local options = require "luamp.options"
 
 local process_options = {}
 
-local WHERE = "mp.process"
-local VERSION = "luamp " .. core.version
 local misuse = options.misuse
 
 local known = {
@@ -16,40 +14,40 @@ local known = {
     command = "table", limits = "table", timeout = "number",
 }
 
--- Raises unless there is such a start method, and it is available.
+local methods = { fork = true, forkserver = true, spawn = true }
+
+-- Raises unless there is such a start method.
 function process_options.check_method(where, method)
-    if method == "spawn" or method == "forkserver" then
-        misuse(where, "start method '%s' is not available in %s, 'fork' is", method, VERSION)
-    elseif method ~= "fork" then
+    if not methods[method] then
         misuse(where, "unknown start method '%s' (there are 'fork', 'forkserver' and 'spawn')", method)
     end
 end
 
-local function check_env(env)
+local function check_env(where, env)
     for key, value in next, env do
         if type(key) ~= "string" or key == "" or key:find("[=%z]") then
-            misuse(WHERE, "option 'env': %s is no name of a variable", tostring(key))
+            misuse(where, "option 'env': %s is no name of a variable", tostring(key))
         elseif value ~= false and (type(value) ~= "string" or value:find("%z")) then
-            misuse(WHERE, "option 'env': the value of '%s' must be a string, or false to unset it", key)
+            misuse(where, "option 'env': the value of '%s' must be a string, or false to unset it", key)
         end
     end
 end
 
-local function check_cpus(cpus)
-    if #cpus == 0 then misuse(WHERE, "option 'cpus' must name at least one CPU") end
+local function check_cpus(where, cpus)
+    if #cpus == 0 then misuse(where, "option 'cpus' must name at least one CPU") end
     for i = 1, #cpus do
         local cpu = cpus[i]
         if math.type(cpu) ~= "integer" or cpu < 0 or cpu > 1023 then
-            misuse(WHERE, "option 'cpus' must be a list of numbers from 0 to 1023, not '%s'",
+            misuse(where, "option 'cpus' must be a list of numbers from 0 to 1023, not '%s'",
                 tostring(cpus[i]))
         end
     end
 end
 
-local function check_args(args)
+local function check_args(where, args)
     local n = args.n
     if n ~= nil and (math.type(n) ~= "integer" or n < 0 or n > 900000) then
-        misuse(WHERE, "option 'args': its field n must be the number of arguments, at most 900000")
+        misuse(where, "option 'args': its field n must be the number of arguments, at most 900000")
     end
 end
 
@@ -57,52 +55,47 @@ local stream_kinds = { inherit = true, null = true, pipe = true, capture = true 
 local streams = { stdin = true, stdout = true, stderr = true }
 
 -- A word that is nearly one of the kinds, or a stream's name, would quietly make a file.
-local function check_stream(name, value)
+local function check_stream(where, name, value)
     if io.type(value) then
-        if io.type(value) == "closed file" then misuse(WHERE, "option '%s' is a closed file", name) end
+        if io.type(value) == "closed file" then misuse(where, "option '%s' is a closed file", name) end
     elseif name == "stdin" and value == "capture" then
-        misuse(WHERE, "option 'stdin' cannot be 'capture', which is for outputs")
+        misuse(where, "option 'stdin' cannot be 'capture', which is for outputs")
     elseif streams[value] then
-        misuse(WHERE, "option '%s' cannot be '%s'; a file of that name is './%s'", name, value, value)
+        misuse(where, "option '%s' cannot be '%s'; a file of that name is './%s'", name, value, value)
     elseif not stream_kinds[value] then
         local kind, distance = options.nearest(value, stream_kinds)
         if distance <= 2 then
-            misuse(WHERE, "option '%s' is '%s' (did you mean '%s'? a file of that name is './%s')",
+            misuse(where, "option '%s' is '%s' (did you mean '%s'? a file of that name is './%s')",
                 name, value, kind, value)
         end
     end
 end
 
-local function check_command(given)
+local function check_command(where, given)
     local command = given.command
     if given.target ~= nil then
-        misuse(WHERE, "options 'target' and 'command': there can be one of them")
+        misuse(where, "options 'target' and 'command': there can be one of them")
+    elseif given.start_method then
+        misuse(where, "option 'start_method' is for a function; a program is always a fresh image")
     elseif given.args ~= nil then
-        misuse(WHERE, "option 'args' is for a function; the arguments of a program stand in 'command'")
+        misuse(where, "option 'args' is for a function; the arguments of a program stand in 'command'")
     elseif #command == 0 then
-        misuse(WHERE, "option 'command' must be a list: the program, and its arguments")
+        misuse(where, "option 'command' must be a list: the program, and its arguments")
     end
     for key, word in next, command do
         local kind = type(word)
         if math.type(key) ~= "integer" or key < 1 or key > #command then
-            misuse(WHERE, "option 'command' is a list, and has the key %s", tostring(key))
+            misuse(where, "option 'command' is a list, and has the key %s", tostring(key))
         elseif (kind ~= "string" and kind ~= "number") or tostring(word):find "%z" then
-            misuse(WHERE, "option 'command': word %d must be a string without zero bytes, not %s", key,
+            misuse(where, "option 'command': word %d must be a string without zero bytes, not %s", key,
                 options.describe(word))
         elseif key == 1 and word == "" then
-            misuse(WHERE, "option 'command': the program's name is empty")
+            misuse(where, "option 'command': the program's name is empty")
         end
     end
-end
-
-local units = { [""] = 1, K = 2 ^ 10, M = 2 ^ 20, G = 2 ^ 30, T = 2 ^ 40 }
-
--- Bytes of a number, or of a text as "512M"; nil for what is neither.
-local function bytes(value)
-    local number, unit = value, ""
-    if type(value) == "string" then number, unit = value:match "^(%d+%.?%d*)([KMGT]?)$" end
-    number = tonumber(number)
-    return number and number >= 0 and math.tointeger(number * units[unit] // 1) or nil
+    for i = 1, #command do
+        if command[i] == nil then misuse(where, "option 'command': word %d is nil", i) end
+    end
 end
 
 local function count(value)
@@ -112,22 +105,22 @@ end
 
 -- What each limit may be, as the engine takes it.
 local limits = {
-    memory = { bytes, "a number of bytes, or a text as \"512M\"" },
-    core = { bytes, "a number of bytes, or a text as \"512M\"" },
+    memory = { options.bytes, "a number of bytes, or a text as \"512M\" (K, M, G, T)" },
+    core = { options.bytes, "a number of bytes, or a text as \"512M\" (K, M, G, T)" },
     files = { count, "a count" },
     processes = { count, "a count" },
     cpu = { function(v) return type(v) == "number" and v > 0 and v < 1e9 and math.ceil(v) or nil end,
         "a number of seconds above 0" },
 }
 
-local function check_limits(given)
+local function check_limits(where, given)
     for name, value in next, given do
         local limit = limits[name]
         if not limit then
-            misuse(WHERE, "option 'limits': unknown limit '%s' (did you mean '%s'?)", tostring(name),
-                (options.nearest(tostring(name), limits)))
+            misuse(where, "option 'limits': unknown limit '%s'%s", tostring(name),
+                options.meant(tostring(name), limits))
         elseif not limit[1](value) then
-            misuse(WHERE, "option 'limits': %s must be %s, not %s", name, limit[2], options.describe(value))
+            misuse(where, "option 'limits': %s must be %s, not %s", name, limit[2], options.describe(value))
         end
     end
 end
@@ -142,36 +135,46 @@ function process_options.limit(given, spec)
     return spec
 end
 
--- Raises unless the table is one of options that mp.process takes.
-function process_options.check(given)
-    options.check(WHERE, given, known)
-    if given.command then
-        check_command(given)
-    elseif given.target == nil then
-        misuse(WHERE, "option 'target' is missing: the function to run (or 'command', a program)")
-    end
-    if given.limits then check_limits(given.limits) end
-    if given.timeout and (given.timeout <= 0 or given.timeout ~= given.timeout) then
-        misuse(WHERE, "option 'timeout' must be a number of seconds above 0, not %s", given.timeout)
-    end
+-- Raises unless what the table says of a process's surroundings can be. `where`: the call that was given it.
+function process_options.check_surroundings(where, given)
+    if given.limits then check_limits(where, given.limits) end
     if given.name and given.name:find "%c" then -- names stand in reports, on one line
-        misuse(WHERE, "option 'name' must have no control characters, as %q has", given.name)
+        misuse(where, "option 'name' must have no control characters, as %q has", given.name)
     end
-    if given.start_method then process_options.check_method(WHERE, given.start_method) end
-    if given.args then check_args(given.args) end
-    if given.env then check_env(given.env) end
-    if given.cpus then check_cpus(given.cpus) end
+    if given.start_method then process_options.check_method(where, given.start_method) end
+    if given.env then check_env(where, given.env) end
+    if given.cpus then check_cpus(where, given.cpus) end
     if given.nice and (given.nice < -40 or given.nice > 40) then
-        misuse(WHERE, "option 'nice' must be a number from -40 to 40, not %d", given.nice)
+        misuse(where, "option 'nice' must be a number from -40 to 40, not %d", given.nice)
     end
+end
+
+-- Raises unless the table is one of options that mp.process takes. `where`: the call that was given it.
+function process_options.check(where, given)
+    if type(given.command) == "string" then
+        misuse(where, "option 'command' must be a list, as { \"ls\", \"-l\" }: no shell reads %s",
+            options.describe(given.command))
+    end
+    options.check(where, given, known)
+    if given.command then
+        check_command(where, given)
+    elseif given.target == nil then
+        misuse(where, "option 'target' is missing: the function to run (or 'command', a program)")
+    end
+    if given.timeout and (given.timeout <= 0 or given.timeout ~= given.timeout) then
+        misuse(where, "option 'timeout' must be a number of seconds above 0, not %s", given.timeout)
+    end
+    process_options.check_surroundings(where, given)
+    if given.args then check_args(where, given.args) end
     for _, name in ipairs { "stdin", "stdout", "stderr" } do
-        if given[name] then check_stream(name, given[name]) end
+        if given[name] then check_stream(where, name, given[name]) end
     end
 end
 
 -- What the start needs of the options, as they are now: the caller may use the
 -- table again. Most processes need nothing.
-local kept_options = { "env", "cwd", "stdin", "stdout", "stderr", "cpus", "nice", "command", "limits", "timeout" }
+local kept_options = { "env", "cwd", "stdin", "stdout", "stderr", "cpus", "nice", "command", "limits", "timeout",
+    "start_method" }
 
 local none = {} -- stays empty
 
