@@ -16,6 +16,7 @@ local under_maps = "env LUAMP_KILLS=100 spec/run spec/pool_kills_spec.lua --filt
 return {
     { name = "what a handler raises while a worker is replaced is taken for a failure to start", limit = 100,
         file = "src/lua/luamp/crew.lua", spec = "spec/faults/handler_spec.lua",
+        filter = "what a handler raises is the script's",
         from = "    if w.process or errors.is_error(e) and", to = "    if errors.is_error(e) and" },
     of_kills("nobody looks which workers of a pool have died", "src/lua/luamp/crew.lua",
         "if w.process and process.has_ended(w.process) then", "if w.process and not w.state then",
