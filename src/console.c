@@ -4,7 +4,10 @@
 ** The module's handlers turn SIGINT, SIGTERM and SIGHUP into an error in the
 ** running chunk. At the prompt nothing runs, so here we wait for input in
 ** ppoll and let these signals in only during that wait: none slips between
-** the look at the flag and the wait.
+** the look at the flag and the wait. Nor between the wait and the read: Ctrl-C
+** makes the terminal forget the keys that ended the wait, so the read must not
+** wait for others. It has the terminal opened once more, without blocking,
+** which the shell and its other programs, who share stdin, do not notice.
 **
 ** libedit is used by its own interface and asks us for each character. Its
 ** readline face will not do: it passes signals on to the whole process group,
@@ -13,6 +16,7 @@
 */
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <langinfo.h>
 #include <locale.h>
 #include <poll.h>
@@ -68,6 +72,7 @@ static struct {
 static struct {
     lua_State *L;
     bool terminal;
+    int keys;         /* the terminal, read without blocking; stdin, where it cannot be opened */
     int interrupted;  /* by this signal, while the present line was typed */
     EditLine *editor; /* NULL where lines are read plainly */
     History *history;
@@ -186,7 +191,7 @@ static int read_byte(char *byte) {
         else if (stopped)
             suspend();
         else {
-            ssize_t n = read(STDIN_FILENO, byte, 1);
+            ssize_t n = read(console.keys, byte, 1);
             if (n >= 0)
                 return (int)n;
             if (errno != EINTR && errno != EAGAIN)
@@ -322,17 +327,41 @@ static char *edit_line(const char *prompt) {
 
 /* ---------- without an editor ---------- */
 
+/* A line of the terminal, which has edited it. Its end is a newline or Ctrl-D. */
+static bool type_line(char **line, size_t *size) {
+    size_t len = 0;
+    char byte = '\0';
+    int rc = 1;
+    while (byte != '\n' && (rc = read_byte(&byte)) > 0) {
+        if (len + 1 >= *size) {
+            char *longer = realloc(*line, *size = 2 * *size + 128);
+            if (longer == NULL)
+                return false;
+            *line = longer;
+        }
+        (*line)[len++] = byte;
+    }
+    if (len > 0)
+        (*line)[len] = '\0';
+    return rc >= 0 && len > 0;
+}
+
 static char *plain_line(const char *prompt) {
     static char *line;
     static size_t size;
     fputs(prompt, stdout);
     fflush(stdout);
-    if (!await_input())
-        return NULL;
-    return getline(&line, &size, stdin) >= 0 ? line : NULL;
+    if (console.terminal)
+        return type_line(&line, &size) ? line : NULL;
+    return await_input() && getline(&line, &size, stdin) >= 0 ? line : NULL;
 }
 
 /* ---------- the console ---------- */
+
+static int open_keys(void) {
+    int keys = open("/proc/self/fd/0", O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    return keys >= 0 ? keys : STDIN_FILENO;
+}
 
 /*
 ** The locale is the terminal's while a line is typed, and in this thread
@@ -341,6 +370,7 @@ static char *plain_line(const char *prompt) {
 void console_open(lua_State *L) {
     console.L = L;
     console.terminal = isatty(STDIN_FILENO);
+    console.keys = console.terminal ? open_keys() : STDIN_FILENO;
     if (!console.terminal || !isatty(STDOUT_FILENO) || !open_library())
         return;
     console.locale = open_locale();
