@@ -25,6 +25,14 @@ return {
         filter = "%-%-help",
     },
     {
+        name = "the read of a key waits, where Ctrl-C has taken the key",
+        file = "src/console.c",
+        from = "read(console.keys, byte, 1)",
+        to = "read(STDIN_FILENO, byte, 1)",
+        spec = "spec/faults/console_spec.lua",
+        filter = "is heard",
+    },
+    {
         name = "a module of ours is another one when package.loaded was cleared",
         file = "src/binding/lib.c",
         from = "    lua_copy(L, -1, lua_upvalueindex(2));\n",
