@@ -2,7 +2,7 @@
 return {
     {
         name = "nobody shares a batch whose worker is slow",
-        file = "src/lua/luamp/dispatch.lua",
+        file = "src/lua/luamp/putting.lua",
         from = "    local call, first, last = d.crew:split()\n",
         to = "    local call, first, last = nil, nil, nil\n",
         spec = "spec/pool_batches_spec.lua",
@@ -69,9 +69,9 @@ return {
     },
     {
         name = "the memory of batches has no bound",
-        file = "src/lua/luamp/dispatch.lua",
-        from = "    local ahead = call.most > 0 and MOST_OUT - call.n_out or MANY\n",
-        to = "    local ahead = MANY\n",
+        file = "src/lua/luamp/putting.lua",
+        from = "math.min(call.most > 0 and MOST_OUT - call.n_out or MANY, ",
+        to = "math.min(MANY, ",
         spec = "spec/pool_batches_spec.lua",
         filter = "no more memory for millions",
     },

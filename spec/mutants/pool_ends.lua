@@ -236,7 +236,7 @@ return {
     },
     {
         name = "a list that raises ends whoever waits",
-        file = "src/lua/luamp/dispatch.lua",
+        file = "src/lua/luamp/putting.lua",
         from = "            break_call(d, call, e)\n",
         to = "            error(e, 0)\n",
         spec = "spec/pool_left_spec.lua",

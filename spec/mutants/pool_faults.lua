@@ -46,8 +46,8 @@ return {
         file = "src/lua/luamp/crew.lua", from = "    process.note_oom_kills()\n", to = "",
         spec = "spec/pool_limits_spec.lua", filter = "for memory says so" },
     of_kills("a lost task is answered twice", "src/lua/luamp/dispatch.lua",
-        "        fail(d, call, index, e)\n    end\n",
-        "        fail(d, call, index, e)\n        if how == \"lost\" then fail(d, call, index, e) end\n    end\n",
+        "        d:fail(call, index, e)\n    end\n",
+        "        d:fail(call, index, e)\n        if how == \"lost\" then d:fail(call, index, e) end\n    end\n",
         "is killed fails with what that was"),
     { name = "a lost task runs again that may run once", command = under_maps, limit = 60, edits = {
         { file = "src/lua/luamp/failures.lua",

@@ -1,4 +1,4 @@
--- luamp.dispatch: what a pool's workers are given, in which order, and what becomes of it.
+-- luamp.dispatch: the ledger of a pool: what its workers were given, and what becomes of it.
 --
 -- A call is one map, or one future: a function, a source of items, and what is known of each item
 -- by its number. The ledger of all that is here, in the owner's own memory; the board (crew.lua)
@@ -7,8 +7,7 @@
 -- Promise: each task of a call ends in one result or one error object. A task is begun once, unless
 -- the call allows further runs; a worker's death is the failure of the one task that it had begun.
 --
---   put      tasks go to the board while there is room, and no further ahead of what was taken
---            than the call's window
+--   put      tasks go to the board (putting.lua says which, and when)
 --   ended    a result goes to the call's list, or to its `done`; a failure is run again, or
 --            counts, by the call's options
 --   stopped  what was not begun comes back from the board, and who runs something of it is killed;
@@ -19,6 +18,7 @@ local errors = require "luamp.errors"
 local failures = require "luamp.failures"
 local life = require "luamp.life"
 local options = require "luamp.options"
+local putting = require "luamp.putting"
 local sharing = require "luamp.sharing"
 local submit = require "luamp.submit"
 local future = require "luamp.future"
@@ -94,12 +94,8 @@ local function drop(d, call)
     if call.finished then call:finished() end
 end
 
-local function is_exhausted(call)
-    return call.last ~= nil and call.next > call.last and call.rest[1] == nil
-end
-
 -- Ends the call when nothing more of it can come.
-local function settle(d, call)
+function methods.settle(d, call)
     if d.by_call[call.call] ~= call then return end -- its pool was terminated in between
     if call.list then
         local n_done, n_nil = d.crew:n_done(call.call)
@@ -108,7 +104,7 @@ local function settle(d, call)
         call.n_listed, call.n_out = call.n_listed + n, call.n_out - n
         call.n_ended, d.n_done = call.n_ended + n, d.n_done + n
     end
-    if call.phase == "active" and is_exhausted(call) and call.n_out == 0 and #call.again == 0 then
+    if call.phase == "active" and putting.is_exhausted(call) and call.n_out == 0 and #call.again == 0 then
         call.phase = "ended"
         drop(d, call)
     elseif call.phase == "stopping" and call.n_out == 0 then
@@ -124,13 +120,13 @@ function methods.stop(d, call)
     call.phase, call.again, call.rest, call.stopped_in = "stopping", {}, {}, d.n_rounds
     call.n_out = call.n_out - d.crew:withdraw(call.call)
     for _, id in ipairs(d.crew:doom_call(call.call)) do d.crew:kill_worker(id) end
-    settle(d, call)
+    d:settle(call)
     return true
 end
 
 -- Takes in what has come of it; a call that nobody takes from any more is stopped.
 local function look_at(d, call)
-    if not (call.is_abandoned and d:stop(call)) then settle(d, call) end
+    if not (call.is_abandoned and d:stop(call)) then d:settle(call) end
 end
 
 -- --- ends -----------------------------------------------------------------------
@@ -149,7 +145,7 @@ local function run_again(d, call, index, attempt, id)
 end
 
 -- A task has failed for good.
-local function fail(d, call, index, e)
+function methods.fail(d, call, index, e)
     call.n_ended, d.n_failed = call.n_ended + 1, d.n_failed + 1
     call.failures[#call.failures + 1] = e
     if call.saved then call.saved[index] = nil end
@@ -158,9 +154,9 @@ local function fail(d, call, index, e)
 end
 
 -- Tasks that were on the board and not begun: they are to be put again.
-local function take_back(d, call, first, last)
+function methods.take_back(d, call, first, last)
     call.n_out = call.n_out - (last - first + 1)
-    if call.phase == "active" then call.rest[#call.rest + 1] = { first, last } else settle(d, call) end
+    if call.phase == "active" then call.rest[#call.rest + 1] = { first, last } else d:settle(call) end
 end
 
 -- A task has ended. whose: the number of its call, or what stands for it among the futures (submit.lua).
@@ -168,7 +164,7 @@ local function heard(d, whose, index, how, id, attempt, ...)
     if math.type(whose) ~= "integer" then return d.submissions:heard(whose, index, how, id, attempt, ...) end
     local call = d.by_call[whose]
     if not call then return end -- all was given up before
-    if how == "unbegun" then return take_back(d, call, index, index + ... - 1) end
+    if how == "unbegun" then return d:take_back(call, index, index + ... - 1) end
     call.n_out = call.n_out - 1
     if how == "done" then -- also after a failure: who takes results may have those that came all the same
         call.n_ended, d.n_done = call.n_ended + 1, d.n_done + 1
@@ -179,7 +175,7 @@ local function heard(d, whose, index, how, id, attempt, ...)
         if how == "failed" and call.stopped_in == d.n_rounds then -- it is known by then
             call.failures[#call.failures + 1] = failures.describe(d, call, index, how, id, attempt, ...)
         end
-        return settle(d, call)
+        return d:settle(call)
     end
     if how == "done" then return end
     local failure = failures.describe(d, call, index, how, id, attempt, ...)
@@ -187,168 +183,9 @@ local function heard(d, whose, index, how, id, attempt, ...)
     if call.phase == "active" and again then
         run_again(d, call, index, attempt, id)
     elseif call.phase == "active" then -- and was not cancelled by who was asked
-        fail(d, call, index, e)
+        d:fail(call, index, e)
     end
     if interruption then error(interruption, 0) end
-end
-
--- --- putting --------------------------------------------------------------------
-
-local MANY <const> = 1 << 40
-local MOST_OUT <const> = 1 << 16 -- tasks on the board at once, in batches
-
-local function read_item(list, index) return list[index] end
-
--- How many tasks more the call may have ahead.
-local function headroom(call)
-    return call.window and (call.taken or call.n_ended) + call.window - call.next + 1 or MANY
-end
-
--- An item that cannot be sent is the failure of its task. words: why, if there is no memory for it, nor will be.
-local function refuse(d, call, index, item, words)
-    fail(d, call, index, failures.unsendable(call, index, item, words))
-end
-
--- Its input has raised something: that ends the call, whoever waits here just now.
-local function break_call(d, call, e)
-    call.broken = e or tostring(e)
-    d:stop(call)
-    if errors.is_error(e) and e.kind == "interrupted" then error(e, 0) end
-end
-
--- The item, and its number; nil when its list has raised something.
-local function item_at(d, call, index)
-    if call.is_inherited and not call.identity then return index, index end
-    if call.saved then return call.saved[index], index end
-    local ok, item = pcall(read_item, call.source.list, index)
-    if ok then return item, index end
-    break_call(d, call, item)
-end
-
--- Puts one task: true; false when there is no room, or the call is over.
-local function put(d, call, index, attempt, excluded)
-    local item, is_there = item_at(d, call, index)
-    local slot, words
-    if not is_there then return false end
-    if call.identity then
-        slot, words = d.crew:put(call.call, call.timeout, call.chunksize, excluded, attempt, index,
-            call.identity[1], item)
-    else
-        slot, words = d.crew:put(call.call, call.timeout, call.chunksize, excluded, attempt, index, item)
-    end
-    if slot == nil then
-        refuse(d, call, index, item, words)
-    elseif slot then
-        call.n_out = call.n_out + 1
-    end
-    return slot ~= false
-end
-
-local function put_again(d, call)
-    local at, again = core.clock(), call.again -- which is another one when the call is stopped
-    for i = #again, 1, -1 do
-        local task = again[i]
-        if task.due <= at and call.again == again
-            and put(d, call, task.index, task.attempt, task.excluded) then
-            table.remove(again, i)
-            d.n_put = d.n_put + 1
-        end
-    end
-end
-
--- How many of n tasks go as a batch: the more, the more there are.
-local function batch_of(d, call, n)
-    if call.chunksize or call.most == 0 then return call.most end
-    return math.max(1, math.min(call.most, n // (4 * d.crew.n)))
-end
-
--- Puts items from `from` to `last` of its list: the first one that was not put.
-local function feed_stretch(d, call, from, last)
-    local list = not call.is_inherited and call.source.list or nil
-    while from <= last and call.phase == "active" do
-        local most = batch_of(d, call, last - from + 1)
-        local to = most > 0 and math.min(last, from + 8 * most - 1) or last
-        local following, is_refused, n_slots, words, has_raised, e = d.crew:feed(call.call, call.timeout,
-            call.chunksize, 0, 1, from, to, list, most, call.on_error == "collect")
-        call.n_out, d.n_put = call.n_out + following - from, d.n_put + n_slots
-        if has_raised then
-            break_call(d, call, e)
-        elseif is_refused or words then
-            refuse(d, call, following, call.source.list[following], words)
-            following = following + 1
-        elseif following == from then
-            break
-        end
-        from = following
-    end
-    return from
-end
-
--- From a list: first what has come back.
-local function feed_list(d, call)
-    while call.rest[1] and call.phase == "active" do
-        local stretch = call.rest[1]
-        stretch[1] = feed_stretch(d, call, stretch[1], stretch[2])
-        if stretch[1] <= stretch[2] then return end
-        table.remove(call.rest, 1)
-    end
-    local ahead = call.most > 0 and MOST_OUT - call.n_out or MANY
-    call.next = feed_stretch(d, call, call.next, math.min(call.last, call.next + math.min(ahead, headroom(call)) - 1))
-end
-
--- Reads the next item of a source that has no list: true; false when there is none just now.
-local function read(d, call)
-    local ok, item, word = pcall(call.source.read, call.n_out > 0 and 0 or call.patience or 0.05)
-    if not ok then
-        break_call(d, call, item)
-        return false
-    end
-    call.is_short = item == nil and word == "wait"
-    if item == nil and word ~= "wait" then call.last = call.next - 1 end
-    if item == nil then return false end
-    call.saved[call.next] = item
-    return true
-end
-
-local function feed_others(d, call)
-    while not is_exhausted(call) and call.phase == "active" and headroom(call) > 0
-        and d.crew:room() > 0 do
-        if call.saved and call.saved[call.next] == nil and not read(d, call) then return end
-        if call.phase ~= "active" then return end -- by what was read
-        local index = call.order and call.order[call.next] or call.next
-        if not put(d, call, index, 1, 0) then return end
-        if call.saved and not call.retries and not call.keeps_items then call.saved[index] = nil end
-        call.next, d.n_put = call.next + 1, d.n_put + 1
-    end
-end
-
--- Where nothing is left to be put and a worker has nothing to do: others' batches are shared with it.
-local function split(d)
-    local call, first, last = d.crew:split()
-    call = d.by_call[call]
-    if not call then return end
-    take_back(d, call, first, last)
-    feed_list(d, call)
-    d.crew:tell(d.n_put)
-end
-
--- Puts what may be put, in the order of the calls, and wakes workers for it.
-local function feed(d)
-    d.n_put = 0
-    for i = 1, #d.active do
-        local call = d.active[i]
-        if call and call.phase == "active" then
-            if call.again[1] then put_again(d, call) end
-            if call.source.list and not call.order and not call.identity then
-                feed_list(d, call)
-            else
-                feed_others(d, call)
-            end
-            settle(d, call)
-        end
-    end
-    d.submissions:feed()
-    if d.n_put > 0 then d.crew:tell(d.n_put) elseif d.active[1] then split(d) end
 end
 
 -- How many tasks nobody has begun, of inputs whose length is known.
@@ -435,7 +272,7 @@ end
 
 -- Whether nothing of the call goes on. Its window is full, or its queue empty.
 local function is_at_rest(call)
-    return call.taken and call.n_out == 0 and not call.again[1] and (call.is_short or headroom(call) <= 0)
+    return call.taken and call.n_out == 0 and not call.again[1] and (call.is_short or putting.headroom(call) <= 0)
 end
 
 -- Whether nothing of the pool goes on but reading of queues that are empty: no task of it puts an item there.
@@ -451,7 +288,7 @@ function methods.give_up_untaken(d)
     local are_resting = are_at_rest(d)
     for i = #d.active, 1, -1 do
         local call = d.active[i]
-        if is_at_rest(call) and (are_resting or headroom(call) <= 0) then
+        if is_at_rest(call) and (are_resting or putting.headroom(call) <= 0) then
             call.broken = errors.new { kind = "cancelled",
                 message = call.where .. ": the pool has ended before its results were taken" }
             d:stop(call)
@@ -488,7 +325,7 @@ local function go_round(d, must_look)
     for i = #d.active, 1, -1 do look_at(d, d.active[i]) end
     if must_look or d.crew:needs_look() then d.crew:look(d.hear) end
     if d.crew.broken then d:give_up(d.crew.broken) end
-    feed(d)
+    putting.feed(d)
 end
 
 -- Takes in what there is, and puts what can be put. What handlers do meanwhile does not come in between.
