@@ -202,7 +202,7 @@ describe("a barrier breaks for all", function()
     end)
 
     it("by Ctrl-C in a wait", function()
-        local run = require "spec.driver".signalled { signal = "INT", alone = true, delay = 0.3, script = [[
+        local run = require "spec.driver".signalled { signal = "INT", alone = true, asleep = true, script = [[
             local mp = require "luamp"
             local b = mp.barrier(2)
             local ok, e = pcall(function()

@@ -28,6 +28,7 @@ setsid env --default-signal=INT,QUIT %s %s %s >ready 2>errors &
 main=$!
 exec 3<ready
 read line <&3
+%s
 sleep %s
 before=$(date +%%s%%N)
 kill -s %s -- %s$main
@@ -36,15 +37,17 @@ wait $main
 echo $? $main $(( ($(date +%%s%%N) - before) / 1000000 ))
 ]]
 
+local sleeps = 'until grep -q "^State:.S" /proc/$main/status; do sleep 0.01; done'
+
 -- Runs the script (a text) with arguments, and sends the signal ("INT"), to its
 -- group or with `alone` to the main process only, `delay` seconds after it was
--- ready. Returns its status as a shell tells it, what it wrote after "ready",
+-- ready, or, with `asleep`, after it has come to wait. Returns its status as a shell tells it, what it wrote after "ready",
 -- and its group's number; `seconds` from the signal to the end of its output,
 -- which its children share.
 function driver.signalled(options)
     local dir = helper.tmpdir()
     local result = helper.run(command:format(helper.host, helper.script(options.script),
-        options.arguments or "", options.delay or 0, options.signal,
+        options.arguments or "", options.asleep and sleeps or "", options.delay or 0, options.signal,
         options.alone and "" or "-"), { cwd = dir, env = options.env })
     local status, group, ms = result.stdout:match "(%d+) (%d+) (%d+)"
     assert(status, "the driver failed: " .. result.stdout .. result.stderr)

@@ -12,7 +12,8 @@ print "ready"
 io.stdout:flush()
 ]]
 
-local places = {
+-- Where it runs, and where it waits.
+local loops = {
     ["a loop"] = "while true do end",
     ["a coroutine's loop"] = "coroutine.wrap(function() while true do end end)()",
     ["a coroutine in a coroutine"] = [[
@@ -28,6 +29,8 @@ local places = {
         end)
         coroutine.resume(co)
         error(select(2, coroutine.close(co)), 0)]],
+}
+local waits = {
     ["join"] = "first:join()",
     ["join in a coroutine"] = "coroutine.wrap(function() first:join() end)()",
     ["result"] = "first:result()",
@@ -72,10 +75,16 @@ local function assert_ended(result, status, word)
 end
 
 describe("Ctrl-C with 8 children in", function()
-    for place, code in pairs(places) do
+    for place, code in pairs(loops) do
         it(place .. ": status 130, one line, nobody left, under 1 s", function()
-            -- After "ready" it needs a moment to get to the place that is meant.
             assert_ended(driver.signalled { script = family .. code, signal = "INT", delay = 0.05 },
+                130, "interrupted")
+        end)
+    end
+
+    for place, code in pairs(waits) do
+        it(place .. ": status 130, one line, nobody left, under 1 s", function()
+            assert_ended(driver.signalled { script = family .. code, signal = "INT", asleep = true },
                 130, "interrupted")
         end)
     end

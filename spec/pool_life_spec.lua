@@ -292,7 +292,7 @@ describe("a signal to the main process", function()
             pool:submit(mp.sleep, 60)
             mp.atexit(function() print "hook" end)
             print "ready"
-            io.stdout:flush()]], delay = 0.2 }
+            io.stdout:flush()]], asleep = true }
         assert.same({ 130, "hook\n" }, { r.status, r.stdout })
         assert.matches("interrupted", r.stderr)
         assert.same({}, driver.group(r.group))

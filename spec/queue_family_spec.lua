@@ -437,7 +437,7 @@ describe("a signal", function()
         ["send"] = "local a, b = mp.pipe() a:send(('x'):rep(2 << 20)) a:send(1)",
     } do
         it("of Ctrl-C ends the wait at once: " .. place, function()
-            local result = driver.signalled { signal = "INT", delay = 0.05, script = [[
+            local result = driver.signalled { signal = "INT", asleep = true, script = [[
                 local mp = require "luamp"
                 local idle = mp.queue()
                 for _ = 1, 3 do mp.process(function() idle:get() end):start() end

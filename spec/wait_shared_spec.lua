@@ -304,7 +304,7 @@ describe("mp.wait for what is shared", function()
             mp.process { target = mp.sleep, args = { 60 } }:start() -- or it were a deadlock
             print "ready"
             io.stdout:flush()
-            mp.wait { q, a, b }]], delay = 0.2 }
+            mp.wait { q, a, b }]], asleep = true }
         assert.equal(130, run.status)
         assert.is_true(run.seconds < 2)
     end)
