@@ -1,28 +1,15 @@
 /*
 ** cells_stress.c: numbers in shared memory under a sanitizer, without Lua.
 **
-**   cells_stress_threads SECONDS SEED      in threads
-**   cells_stress_processes SECONDS SEED    in processes, of which one after the other is killed
-**
 ** Of each type there is a counter to which some add, one array over which others copy and fill, and
 ** those who read it: an element is always one of two numbers whose bytes are all alike. At the end
 ** a counter has what was added to it, or for each that was killed one more. Prints "ok" and how
 ** many additions and looks there were.
 */
-#include <errno.h>
-#include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include "engine/cells.h"
-#include "engine/family.h"
-#include "engine/page.h"
+#include "stress.h"
 
-enum { WORKERS = 8, N = 1000, STEPS = 200 };
+enum { N = 1000, STEPS = 200 };
 
 typedef struct shared {
     _Atomic int is_over;
@@ -32,12 +19,6 @@ typedef struct shared {
 
 static shared *all;
 static mp_ref counters[MP_CELL_TYPES], places[MP_CELL_TYPES], sources[MP_CELL_TYPES];
-
-_Noreturn static void fail(const char *what) {
-    fprintf(stderr, "%s\n", what);
-    fflush(stderr);
-    abort();
-}
 
 /* The number of a type whose bytes are all this one. */
 static mp_cell pattern(uint32_t type, int byte) {
@@ -104,87 +85,22 @@ static void look(uint32_t type) {
 }
 
 /* What a thread or a process does: half of them count, the others move or look. */
-static void work(int i, unsigned seed) {
+static void work(uint32_t number, int place) {
+    unsigned seed = number * 2654435761u;
     while (!atomic_load(&all->is_over))
         for (uint32_t type = 0; type < MP_CELL_TYPES; type++)
-            if (i % 4 == 1)
+            if (place % 4 == 1)
                 move(type, &seed);
-            else if (i % 4 == 2)
+            else if (place % 4 == 2)
                 look(type);
             else
                 for (int k = 0; k < STEPS; k++)
                     add(type);
 }
 
-/* --- threads -------------------------------------------------------------- */
-
-#ifdef MP_THREADS
-typedef struct job {
-    pthread_t thread;
-    int number;
-} job;
-
-static void *run(void *arg) {
-    const job *j = arg;
-    work(j->number, (unsigned)j->number);
-    return NULL;
-}
-
-static uint64_t stress(double seconds, unsigned seed) {
-    job jobs[WORKERS];
-    (void)seed;
-    for (int i = 0; i < WORKERS; i++) {
-        jobs[i].number = i;
-        if (pthread_create(&jobs[i].thread, NULL, run, &jobs[i]) != 0)
-            fail("no thread");
-    }
-    usleep((useconds_t)(seconds * 1e6));
+static void stop(void) {
     atomic_store(&all->is_over, 1);
-    for (int i = 0; i < WORKERS; i++)
-        pthread_join(jobs[i].thread, NULL);
-    return 0;
 }
-#else
-
-/* --- processes ------------------------------------------------------------ */
-
-static pid_t start(int i, unsigned seed) {
-    const pid_t pid = fork();
-    if (pid == 0) {
-        work(i, seed);
-        _exit(0);
-    }
-    return pid;
-}
-
-static void end(pid_t pid, int is_killed) {
-    int status;
-    if (waitpid(pid, &status, 0) != pid)
-        fail("waitpid");
-    if (status != 0 && !(is_killed && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL))
-        fail("a process has failed");
-}
-
-/* How many were killed. */
-static uint64_t stress(double seconds, unsigned seed) {
-    pid_t pids[WORKERS];
-    uint64_t kills = 0;
-    for (int i = 0; i < WORKERS; i++)
-        pids[i] = start(i, seed + (unsigned)i);
-    const mp_time until = mp_sys_deadline(seconds);
-    for (; mp_sys_now() < until; kills++) {
-        usleep((useconds_t)(rand_r(&seed) % 20000));
-        const int i = rand_r(&seed) % WORKERS;
-        kill(pids[i], SIGKILL);
-        end(pids[i], 1);
-        pids[i] = start(i, seed);
-    }
-    atomic_store(&all->is_over, 1);
-    for (int i = 0; i < WORKERS; i++)
-        end(pids[i], 0);
-    return kills;
-}
-#endif
 
 static void make(enum mp_cell_type type, mp_ref holds[3]) {
     if (mp_cells_make(MP_KIND_VALUE, type, 1, &counters[type], &holds[0]) < 0 ||
@@ -206,18 +122,17 @@ static void check_counter(uint32_t type, uint64_t kills) {
 }
 
 int main(int argc, char **argv) {
-    const double seconds = argc > 1 ? atof(argv[1]) : 2;
-    const unsigned seed = argc > 2 ? (unsigned)atoi(argv[2]) : (unsigned)mp_sys_now();
+    static const members m = {work, stop, NULL, 20000};
     mp_ref holds[MP_CELL_TYPES][3];
     uint64_t n_added = 0;
-    printf("seed %u\n", seed);
-    fflush(stdout);
-    all = mmap(NULL, sizeof *all, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (all == MAP_FAILED || mp_arena_open() < 0)
-        fail("no family");
+    void *mapping;
+    const arguments a = begin(argc, argv, sizeof *all, &mapping);
+    mp_arena_usage before;
+    all = mapping;
+    must(mp_arena_count(&before), "count");
     for (uint32_t type = 0; type < MP_CELL_TYPES; type++)
         make(type, holds[type]);
-    const uint64_t kills = stress(seconds, seed);
+    const uint64_t kills = run_members(&m, a);
     for (uint32_t type = 0; type < MP_CELL_TYPES; type++) {
         check_counter(type, kills);
         look(type);
@@ -225,10 +140,7 @@ int main(int argc, char **argv) {
         for (int i = 0; i < 3; i++)
             mp_arena_drop(mp_arena_holds(), holds[type][i]);
     }
-    mp_arena_usage usage;
-    mp_arena_count(&usage);
-    if (usage.n[MP_KIND_VALUE] + usage.n[MP_KIND_ARRAY] != 0)
-        fail("objects are left");
+    check_usage(&before);
     printf("ok %llu %llu\n", (unsigned long long)n_added, (unsigned long long)all->n_looks);
     return 0;
 }

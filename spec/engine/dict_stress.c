@@ -1,48 +1,23 @@
 /*
 ** dict_stress.c: the engine's dicts, caches and lists under a sanitizer, without Lua.
 **
-**   dict_stress_threads SECONDS SEED      8 threads change and read; each is a member of the
-**                                         family of its own (MP_THREADS, see page.h)
-**   dict_stress_processes SECONDS SEED    8 processes; one after the other is killed
-**
 ** Values of one byte to 16 KiB, and numbers, by few keys and at few places. Every value is whole;
 ** counters have what was added, and what updates added, but for what a killed one did last. At the
 ** end the memory is back. Prints "ok" and how many calls there were.
 */
-#include <errno.h>
-#include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include "engine/dict.h"
-#include "engine/family.h"
 #include "engine/list.h"
-#include "engine/page.h"
+#include "stress.h"
 
-enum { WORKERS = 8, KEYS = 24, LONGEST = 16384, ENTRIES = 10, ITEMS = 50 };
+enum { KEYS = 24, LONGEST = 16384, ENTRIES = 10, ITEMS = 50 };
 
 typedef struct shared {
     _Atomic int is_over;
-    _Atomic uint64_t n_calls, n_added, n_updated, n_killed;
+    _Atomic uint64_t n_calls, n_added, n_updated;
 } shared;
 
 static shared *all;
 static mp_ref dict, cache, list;
-
-_Noreturn static void fail(const char *what) {
-    fprintf(stderr, "%s\n", what);
-    fflush(stderr);
-    abort();
-}
-
-static void must(int64_t rc, const char *what) {
-    if (rc < 0)
-        fail(what);
-}
 
 /* --- values ----------------------------------------------------------------- */
 
@@ -155,7 +130,8 @@ static void use_list(unsigned *seed, made *m, mp_copies *c) {
 }
 
 /* What a thread or a process does, with holds of its own, until all is over. */
-static void work(uint32_t number) {
+static void work(uint32_t number, int place) {
+    (void)place;
     unsigned seed = number * 2654435761u;
     made *m = malloc(sizeof *m);
     mp_copies c = {.size = (KEYS + 2) * (LONGEST + sizeof(mp_copied) + 64)};
@@ -187,90 +163,15 @@ static uint64_t sum_at(const char *name) {
     return mp_dict_get(dict, &key, &c) > 0 ? ((const mp_copied *)(const void *)bytes)->word : 0;
 }
 
-static void check_sum(const char *name, uint64_t told) {
+static void check_sum(const char *name, uint64_t told, uint64_t n_killed) {
     const uint64_t sum = sum_at(name);
-    if (sum < told || sum > told + all->n_killed)
+    if (sum < told || sum > told + n_killed)
         fail("a counter has not what was added");
 }
 
-/* --- threads ---------------------------------------------------------------- */
-
-#ifdef MP_THREADS
-typedef struct job {
-    pthread_t thread;
-    uint32_t member, number;
-} job;
-
-static void *run(void *arg) {
-    const job *j = arg;
-    mp_page_self = j->member;
-    work(j->number);
-    return NULL;
-}
-
-static void stress(double seconds, unsigned seed) {
-    job jobs[WORKERS];
-    for (uint32_t i = 0; i < WORKERS; i++) {
-        jobs[i].number = i + seed;
-        must(mp_family_birth(&jobs[i].member, 0), "birth");
-    }
-    for (uint32_t i = 0; i < WORKERS; i++)
-        if (pthread_create(&jobs[i].thread, NULL, run, &jobs[i]) != 0)
-            fail("no thread");
-    usleep((useconds_t)(seconds * 1e6));
+static void stop(void) {
     atomic_store(&all->is_over, 1);
-    for (uint32_t i = 0; i < WORKERS; i++) {
-        pthread_join(jobs[i].thread, NULL);
-        mp_family_free(jobs[i].member);
-    }
 }
-#else
-
-/* --- processes -------------------------------------------------------------- */
-
-typedef struct job {
-    pid_t pid;
-    uint32_t member;
-} job;
-
-static void start(job *j, uint32_t number) {
-    must(mp_family_birth(&j->member, 0), "birth");
-    j->pid = fork();
-    if (j->pid == 0) {
-        mp_family_enter(j->member);
-        work(number);
-        _exit(0);
-    }
-}
-
-static void end(job *j, int is_killed) {
-    int status;
-    if (waitpid(j->pid, &status, 0) != j->pid)
-        fail("waitpid");
-    if (status != 0 && !(is_killed && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL))
-        fail("a process has failed");
-    mp_family_free(j->member);
-}
-
-static void stress(double seconds, unsigned seed) {
-    job jobs[WORKERS];
-    uint32_t number = seed;
-    for (int i = 0; i < WORKERS; i++)
-        start(&jobs[i], number++);
-    const mp_time until = mp_sys_deadline(seconds);
-    while (mp_sys_now() < until) {
-        usleep((useconds_t)(rand_r(&seed) % 20000));
-        const int i = rand_r(&seed) % WORKERS;
-        kill(jobs[i].pid, SIGKILL);
-        end(&jobs[i], 1);
-        atomic_fetch_add(&all->n_killed, 1);
-        start(&jobs[i], number++);
-    }
-    atomic_store(&all->is_over, 1);
-    for (int i = 0; i < WORKERS; i++)
-        end(&jobs[i], 0);
-}
-#endif
 
 /* A copy holds the objects in it, also when the entry is gone. */
 static void check_holds(void) {
@@ -300,29 +201,25 @@ static void check_holds(void) {
 }
 
 int main(int argc, char **argv) {
-    const double seconds = argc > 1 ? atof(argv[1]) : 2;
-    const unsigned seed = argc > 2 ? (unsigned)atoi(argv[2]) : (unsigned)mp_sys_now();
-    mp_arena_usage before, after;
+    static const members m = {work, stop, NULL, 20000};
+    void *mapping;
+    const arguments a = begin(argc, argv, sizeof *all, &mapping);
+    mp_arena_usage before;
     mp_ref holds[3];
-    printf("seed %u\n", seed);
-    all = mmap(NULL, sizeof *all, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (all == MAP_FAILED || mp_arena_open() < 0 || mp_arena_count(&before) < 0)
-        fail("no family");
+    all = mapping;
+    must(mp_arena_count(&before), "count");
     check_holds();
     must(mp_dict_make(0, 0, 0, &dict, &holds[0]), "dict");
     must(mp_dict_make(1, ENTRIES, MP_SECOND / 100, &cache, &holds[1]), "cache");
     must(mp_list_make(&list, &holds[2]), "list");
-    stress(seconds, seed);
-    check_sum("added", all->n_added);
-    check_sum("updated", all->n_updated);
+    const uint64_t n_killed = run_members(&m, a);
+    check_sum("added", all->n_added, n_killed);
+    check_sum("updated", all->n_updated, n_killed);
     if (mp_dict_len(cache) > ENTRIES)
         fail("a cache has more entries than it may");
     for (int i = 0; i < 3; i++)
         mp_arena_leave(holds[i]);
-    mp_arena_sweep_dead();
-    mp_arena_count(&after);
-    if (memcmp(before.n, after.n, sizeof before.n) != 0)
-        fail("blocks are left");
+    check_usage(&before);
     printf("ok %llu\n", (unsigned long long)all->n_calls);
     return 0;
 }

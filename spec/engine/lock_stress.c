@@ -1,31 +1,17 @@
 /*
 ** lock_stress.c: the engine's locks, semaphores and events under a sanitizer, without Lua.
 **
-**   lock_stress_threads SECONDS SEED      8 threads; each is a member of the family of its own
-**                                         (MP_THREADS, see page.h)
-**   lock_stress_processes SECONDS SEED    8 processes; one after the other is killed
-**
 ** Two numbers are changed one after the other in a lock: they are alike whenever it is acquired,
 ** but by who is told that its holder has ended, and who makes them so again. Never are more in a
 ** semaphore than it has units. Who waits for an event goes on. At the end all is free, and the
 ** memory is back. Prints "ok" and how often each was done.
 */
-#include <errno.h>
-#include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include "engine/event.h"
-#include "engine/family.h"
 #include "engine/mutex.h"
-#include "engine/page.h"
 #include "engine/semaphore.h"
+#include "stress.h"
 
-enum { WORKERS = 8, UNITS = 3, PATIENCE = 30 };
+enum { UNITS = 3 };
 
 typedef struct shared {
     _Atomic int is_over;
@@ -37,12 +23,6 @@ typedef struct shared {
 static shared *all;
 static mp_ref mutex, semaphore, event;
 static int is_recursive;
-
-_Noreturn static void fail(const char *what) {
-    fprintf(stderr, "%s\n", what);
-    fflush(stderr);
-    abort();
-}
 
 static void use_lock(unsigned *seed) {
     const int rc = mp_mutex_acquire(mutex, mp_sys_deadline(PATIENCE));
@@ -91,7 +71,8 @@ static void use_event(unsigned *seed) {
 }
 
 /* What a thread or a process does, with holds of its own. */
-static void work(uint32_t number) {
+static void work(uint32_t number, int place) {
+    (void)place;
     unsigned seed = number * 2654435761u;
     const mp_ref objects[] = {mutex, semaphore, event};
     mp_ref holds[3];
@@ -116,98 +97,17 @@ static void work(uint32_t number) {
         mp_arena_leave(holds[i]);
 }
 
-/* --- threads -------------------------------------------------------------- */
-
-#ifdef MP_THREADS
-typedef struct job {
-    pthread_t thread;
-    uint32_t member, number;
-} job;
-
-static void *run(void *arg) {
-    const job *j = arg;
-    mp_page_self = j->member;
-    work(j->number);
-    return NULL;
-}
-
-static void stress(double seconds, unsigned seed) {
-    job jobs[WORKERS];
-    (void)seed;
-    for (uint32_t i = 0; i < WORKERS; i++) {
-        jobs[i].number = i;
-        if (mp_family_birth(&jobs[i].member, 0) < 0)
-            fail("no record");
-    }
-    for (uint32_t i = 0; i < WORKERS; i++)
-        if (pthread_create(&jobs[i].thread, NULL, run, &jobs[i]) != 0)
-            fail("no thread");
-    const mp_time until = mp_sys_deadline(seconds);
-    while (mp_sys_now() < until) {
-        usleep(1000);
-        mp_event_set(event); /* all may wait */
-    }
+static void stop(void) {
     all->is_over = 1;
-    for (uint32_t i = 0; i < WORKERS; i++) {
-        pthread_join(jobs[i].thread, NULL);
-        mp_family_free(jobs[i].member);
-    }
-    if (all->pair[0] != all->pair[1])
-        fail("a change is half done");
-}
-#else
-
-/* --- processes ------------------------------------------------------------ */
-
-typedef struct job {
-    pid_t pid;
-    uint32_t member;
-} job;
-
-static uint32_t number; /* of the processes so far */
-
-static void start(job *j) {
-    const uint32_t mine = number++;
-    if (mp_family_birth(&j->member, 0) < 0)
-        fail("no record");
-    j->pid = fork();
-    if (j->pid == 0) {
-        mp_family_enter(j->member);
-        work(mine);
-        _exit(0);
-    }
 }
 
-static void end(job *j, int is_killed) {
-    int status;
-    if (waitpid(j->pid, &status, 0) != j->pid)
-        fail("waitpid");
-    if (status != 0 && !(is_killed && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL))
-        fail("a process has failed");
-    mp_family_free(j->member);
+static void set_event(void) {
+    mp_event_set(event);
 }
 
-static void stress(double seconds, unsigned seed) {
-    job jobs[WORKERS];
-    for (int i = 0; i < WORKERS; i++)
-        start(&jobs[i]);
-    const mp_time until = mp_sys_deadline(seconds);
-    while (mp_sys_now() < until) {
-        usleep((useconds_t)(rand_r(&seed) % 2000));
-        mp_event_set(event); /* all may wait */
-        const int i = rand_r(&seed) % WORKERS;
-        kill(jobs[i].pid, SIGKILL);
-        end(&jobs[i], 1);
-        start(&jobs[i]);
-    }
-    all->is_over = 1;
-    for (int i = 0; i < WORKERS; i++)
-        end(&jobs[i], 0);
-}
-#endif
-
-static void stress_whole(double seconds, unsigned seed) {
-    mp_arena_usage before, after;
+static void stress(arguments a) {
+    static const members m = {work, stop, set_event, 2000};
+    mp_arena_usage before;
     mp_ref holds[3];
     if (mp_arena_count(&before) < 0 || mp_mutex_make(is_recursive, &mutex, &holds[0]) < 0 ||
         mp_semaphore_make(is_recursive, UNITS, &semaphore, &holds[1]) < 0 ||
@@ -215,7 +115,8 @@ static void stress_whole(double seconds, unsigned seed) {
         fail("no memory");
     all->is_over = 0;
     all->pair[0] = all->pair[1] = 0;
-    stress(seconds, seed);
+    if (run_members(&m, a) == 0 && all->pair[0] != all->pair[1])
+        fail("a change is half done");
     mp_arena_sweep_dead();
     if (mp_semaphore_value(semaphore) != UNITS)
         fail("not all units are back");
@@ -223,20 +124,16 @@ static void stress_whole(double seconds, unsigned seed) {
         fail("the lock is not free");
     for (int i = 0; i < 3; i++)
         mp_arena_leave(holds[i]);
-    mp_arena_count(&after);
-    if (memcmp(before.n, after.n, sizeof before.n) != 0)
-        fail("blocks are left");
+    check_usage(&before);
 }
 
 int main(int argc, char **argv) {
-    const double seconds = argc > 1 ? atof(argv[1]) : 2;
-    const unsigned seed = argc > 2 ? (unsigned)atoi(argv[2]) : (unsigned)mp_sys_now();
-    printf("seed %u\n", seed);
-    all = mmap(NULL, sizeof *all, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (all == MAP_FAILED || mp_arena_open() < 0)
-        fail("no family");
+    void *mapping;
+    arguments a = begin(argc, argv, sizeof *all, &mapping);
+    all = mapping;
+    a.seconds /= 2;
     for (is_recursive = 0; is_recursive < 2; is_recursive++)
-        stress_whole(seconds / 2, seed);
+        stress(a);
     printf("ok %llu %llu %llu, %llu told\n", (unsigned long long)all->n_locked,
            (unsigned long long)all->n_units, (unsigned long long)all->n_events,
            (unsigned long long)all->n_told);

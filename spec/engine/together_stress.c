@@ -1,33 +1,18 @@
 /*
 ** together_stress.c: the engine's rwlocks, barriers and conditions under a sanitizer, without Lua.
 **
-**   together_stress_threads SECONDS SEED    8 threads; each is a member of the family of its own
-**                                           (MP_THREADS, see page.h)
-**   together_stress_processes SECONDS SEED  8 processes; one after the other is killed
-**
 ** Two numbers are changed one after the other by who writes, and are alike for who reads, unless
 ** a writer's death was told. Who waits at a barrier of two goes on with another one, or it breaks.
 ** Who waits for an item at a condition gets one. At the end nobody waits or holds anything, and the
 ** memory is back. Prints "ok" and how often each was done.
 */
-#include <errno.h>
-#include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include "engine/barrier.h"
 #include "engine/condition.h"
-#include "engine/family.h"
 #include "engine/mutex.h"
-#include "engine/page.h"
 #include "engine/rwlock.h"
+#include "stress.h"
 
-enum { WORKERS = 8, PATIENCE = 30, OBJECTS = 5 };
+enum { OBJECTS = 5 };
 enum { READ, WRITE, BARRIER, CONDITION, LOCK }; /* of OBJECTS */
 
 typedef struct shared {
@@ -40,12 +25,6 @@ typedef struct shared {
 
 static shared *all;
 static mp_ref objects[OBJECTS];
-
-_Noreturn static void fail(const char *what) {
-    fprintf(stderr, "%s\n", what);
-    fflush(stderr);
-    abort();
-}
 
 static mp_time patience(void) {
     return mp_sys_deadline(PATIENCE);
@@ -143,7 +122,8 @@ static void fetch(mp_ref hold) {
 }
 
 /* What a thread or a process does, with holds of its own. */
-static void work(uint32_t number) {
+static void work(uint32_t number, int place) {
+    (void)place;
     unsigned seed = number * 2654435761u;
     mp_ref holds[OBJECTS];
     for (int i = 0; i < OBJECTS; i++) {
@@ -181,94 +161,9 @@ static void help(void) {
     mp_barrier_reset(objects[BARRIER]);
 }
 
-/* --- threads -------------------------------------------------------------- */
-
-#ifdef MP_THREADS
-typedef struct job {
-    pthread_t thread;
-    uint32_t member, number;
-} job;
-
-static void *run(void *arg) {
-    const job *j = arg;
-    mp_page_self = j->member;
-    work(j->number);
-    return NULL;
-}
-
-static void stress(double seconds, unsigned seed) {
-    job jobs[WORKERS];
-    (void)seed;
-    for (uint32_t i = 0; i < WORKERS; i++) {
-        jobs[i].number = i;
-        if (mp_family_birth(&jobs[i].member, 0) < 0)
-            fail("no record");
-    }
-    for (uint32_t i = 0; i < WORKERS; i++)
-        if (pthread_create(&jobs[i].thread, NULL, run, &jobs[i]) != 0)
-            fail("no thread");
-    const mp_time until = mp_sys_deadline(seconds);
-    while (mp_sys_now() < until) {
-        usleep(1000);
-        help();
-    }
+static void stop(void) {
     all->is_over = 1;
-    for (uint32_t i = 0; i < WORKERS; i++) {
-        pthread_join(jobs[i].thread, NULL);
-        mp_family_free(jobs[i].member);
-    }
 }
-#else
-
-/* --- processes ------------------------------------------------------------ */
-
-typedef struct job {
-    pid_t pid;
-    uint32_t member;
-} job;
-
-static uint32_t number; /* of the processes so far */
-
-static void start(job *j) {
-    const uint32_t mine = number++;
-    if (mp_family_birth(&j->member, 0) < 0)
-        fail("no record");
-    j->pid = fork();
-    if (j->pid == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        mp_family_enter(j->member);
-        work(mine);
-        _exit(0);
-    }
-}
-
-static void end(job *j, int is_killed) {
-    int status;
-    if (waitpid(j->pid, &status, 0) != j->pid)
-        fail("waitpid");
-    if (status != 0 && !(is_killed && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL))
-        fail("a process has failed");
-    mp_family_free(j->member);
-}
-
-static void stress(double seconds, unsigned seed) {
-    job jobs[WORKERS];
-    for (int i = 0; i < WORKERS; i++)
-        start(&jobs[i]);
-    const mp_time until = mp_sys_deadline(seconds);
-    while (mp_sys_now() < until) {
-        usleep((useconds_t)(rand_r(&seed) % 2000));
-        help();
-        const int i = rand_r(&seed) % WORKERS;
-        kill(jobs[i].pid, SIGKILL);
-        end(&jobs[i], 1);
-        start(&jobs[i]);
-    }
-    all->is_over = 1;
-    for (int i = 0; i < WORKERS; i++)
-        end(&jobs[i], 0);
-}
-#endif
 
 static void check_end(const mp_ref holds[OBJECTS]) {
     if (mp_rwlock_shares(objects[READ]) != 0 || mp_rwlock_waiting(objects[WRITE]) != 0 ||
@@ -280,32 +175,28 @@ static void check_end(const mp_ref holds[OBJECTS]) {
         fail("the rwlock is not free");
 }
 
-static void stress_whole(double seconds, unsigned seed) {
-    mp_arena_usage before, after;
+static void stress(arguments a) {
+    static const members m = {work, stop, help, 2000};
+    mp_arena_usage before;
     mp_ref holds[OBJECTS];
     if (mp_arena_count(&before) < 0 || mp_rwlock_make(objects, holds) < 0 ||
         mp_barrier_make(2, NULL, -1, &objects[BARRIER], &holds[BARRIER]) < 0 ||
         mp_mutex_make(0, &objects[LOCK], &holds[LOCK]) < 0 ||
         mp_condition_make(objects[LOCK], &objects[CONDITION], &holds[CONDITION]) < 0)
         fail("no memory");
-    stress(seconds, seed);
+    run_members(&m, a);
     mp_arena_sweep_dead();
     check_end(holds);
     for (int i = 0; i < OBJECTS; i++)
         mp_arena_leave(holds[i]);
-    mp_arena_count(&after);
-    if (memcmp(before.n, after.n, sizeof before.n) != 0)
-        fail("blocks are left");
+    check_usage(&before);
 }
 
 int main(int argc, char **argv) {
-    const double seconds = argc > 1 ? atof(argv[1]) : 2;
-    const unsigned seed = argc > 2 ? (unsigned)atoi(argv[2]) : (unsigned)mp_sys_now();
-    printf("seed %u\n", seed);
-    all = mmap(NULL, sizeof *all, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (all == MAP_FAILED || mp_arena_open() < 0)
-        fail("no family");
-    stress_whole(seconds, seed);
+    void *mapping;
+    const arguments a = begin(argc, argv, sizeof *all, &mapping);
+    all = mapping;
+    stress(a);
     printf("ok %llu %llu %llu %llu, %llu told\n", (unsigned long long)all->n_written,
            (unsigned long long)all->n_read, (unsigned long long)all->n_rounds,
            (unsigned long long)all->n_items, (unsigned long long)all->n_told);
