@@ -97,7 +97,7 @@ static int take(rwlock_shared *rw, int side, mp_ref hold) {
     return is_told;
 }
 
-/* It has n shares less. What it was told is the next one's if it `tells`, which has not been told. */
+/* It has n shares less; if it `tells`, the next one is told what it was told itself. */
 static void give(rwlock_shared *rw, int side, mp_ref hold, uint64_t n, int tells) {
     mp_hold *h = mp_line_hold(hold);
     const uint64_t left = mp_change_get(&h->has) - n * SHARE;
