@@ -15,6 +15,14 @@ local acquiring = "src/binding/acquiring.c"
 
 return {
     {
+        name = "a dead one's units are not counted as free by who asks",
+        file = "src/binding/semaphore.c",
+        from = "    mp_arena_look();\n    lua_pushinteger",
+        to = "    lua_pushinteger",
+        spec = "spec/asking_spec.lua",
+        filter = "the value of a semaphore",
+    },
+    {
         name = "to acquire an abandoned lock raises when that is held by then",
         edits = {
             { file = acquiring, from = "    lua_pushliteral(L, ABANDONED);\n    const int word = lua_gettop(L), rc",

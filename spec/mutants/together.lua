@@ -157,6 +157,14 @@ return {
         limit = 40,
     },
     {
+        name = "a dead one waits at a barrier for who asks",
+        file = "src/binding/barrier.c",
+        from = "    mp_arena_look();\n    lua_pushinteger",
+        to = "    lua_pushinteger",
+        spec = "spec/asking_spec.lua",
+        filter = "wait at a barrier",
+    },
+    {
         name = "an error in a wait breaks the round after the one that is over",
         file = "src/engine/barrier.c",
         from = "    leave(b, h, !is_through && !(",

@@ -170,13 +170,15 @@ static int barrier_reset(lua_State *L) {
 /* --- questions and the end ------------------------------------------------ */
 
 static int barrier_waiting(lua_State *L) {
-    lua_pushinteger(L, (lua_Integer)mp_barrier_waiting(check(L, "waiting")->object));
+    const mp_ref barrier = check(L, "waiting")->object;
+    mp_arena_look();
+    lua_pushinteger(L, (lua_Integer)mp_barrier_waiting(barrier));
     return 1;
 }
 
 static int barrier_is_broken(lua_State *L) {
     const mp_ref barrier = check(L, "is_broken")->object;
-    mp_arena_sweep_dead();
+    mp_arena_look();
     lua_pushboolean(L, mp_barrier_is_broken(barrier));
     return 1;
 }
@@ -196,6 +198,7 @@ static int barrier_tostring(lua_State *L) {
         return 1;
     }
     const mp_ref b = check(L, "tostring")->object;
+    mp_arena_look();
     if (mp_barrier_is_broken(b))
         lua_pushfstring(L, "mp.barrier: %p (broken)", (const void *)h);
     else

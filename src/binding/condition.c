@@ -269,6 +269,7 @@ static int condition_tostring(lua_State *L) {
         return 1;
     }
     push_lock(L, "tostring");
+    mp_arena_look();
     lua_pushfstring(L, "mp.condition: %p (%I waiting, %s)", (const void *)h,
                     (lua_Integer)mp_condition_waiting(h->object), luaL_tolstring(L, -1, NULL));
     return 1;
