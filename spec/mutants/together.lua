@@ -36,6 +36,15 @@ return {
         filter = "while it writes is told of once",
     },
     {
+        name = "who writes is killed, and among many nobody is told",
+        file = "src/engine/rwlock.c",
+        from = "has / SHARE, side == MP_RWLOCK_WRITE || (has & TOLD) != 0);",
+        to = "has / SHARE, 0);",
+        spec = "spec/sync_kills_spec.lua",
+        filter = "leave rwlocks",
+        limit = 200,
+    },
+    {
         name = "who was told of a death and dies has told it",
         file = "src/engine/rwlock.c",
         from = "has / SHARE, side == MP_RWLOCK_WRITE || (has & TOLD) != 0);",
