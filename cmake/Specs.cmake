@@ -26,7 +26,7 @@ set(slow cells_spec=300 trees_spec=300 crowd_spec=300 command_spec=300 timeout_s
 # each host. It is what a spec's processes begin with, where the spec does not say itself.
 set(method_luamp forkserver)
 set(method_lua5.4 spawn)
-set(of_processes array barrier buffer cache command condition deadlock death dict either event event_loop foreign functions future futures interrupt limits
+set(of_processes array asking barrier buffer cache command condition deadlock death dict either event event_loop foreign functions future futures handle interrupt limits
   linear list lock moments
   named_buffer options orphans outcome output pipe pool pool_apply pool_batches pool_calls pool_ends pool_inputs pool_life pool_limits pool_orphans
   pool_spoils pool_submit pool_tasks priority process process_end property queue queue_family random rwlock scope scope_nesting semaphore sending signals terminal

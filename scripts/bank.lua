@@ -1,7 +1,8 @@
--- bank.lua: clerks who move money between accounts, one of whom is killed in the midst of it.
+-- bank.lua: clerks who move money between accounts, of whom two are killed: one in the midst of it.
 --
 -- The lock of a killed process is not stuck: the next one gets it, and is told by the word
--- "abandoned" that what it guards may be half done. Who writes down what was before can put that right.
+-- "abandoned" that what it guards may be half done. Who writes down what was before, and takes that away
+-- when all is done, can put that right: where there is no note, nothing was begun.
 --
 --   luamp scripts/bank.lua
 
@@ -26,6 +27,14 @@ local function write(path, balances)
     assert(os.rename(path .. ".new", path))
 end
 
+-- As it was before a transfer that is half done, if one is.
+local function put_right()
+    local file = io.open(note)
+    if not file then return end
+    file:close()
+    write(book, read(note))
+end
+
 local function total()
     local sum = 0
     for _, balance in ipairs(read(book)) do sum = sum + balance end
@@ -36,7 +45,7 @@ local function transfer(from, to, amount, in_between)
     local held <close>, word = lock:hold() -- luacheck: ignore held
     if word == "abandoned" then
         print("who comes next is told:", word)
-        write(book, read(note)) -- as it was before the transfer that is half done
+        put_right()
     end
     local balances = read(book)
     write(note, balances)
@@ -45,25 +54,36 @@ local function transfer(from, to, amount, in_between)
     if in_between then in_between() end
     balances[to] = balances[to] + amount
     write(book, balances)
+    os.remove(note)
 end
 
 local opened = {}
 for i = 1, ACCOUNTS do opened[i] = START end
 write(book, opened)
+os.remove(note)
 
--- A clerk who has taken, and not given yet, when it is killed.
-local has_taken = mp.event()
-local clerk = mp.process { name = "clerk", target = function()
-    transfer(1, 2, 30, function()
-        has_taken:set()
+-- A clerk who is killed when it says that it has come so far.
+local function kill_clerk(work)
+    local has_come = mp.event()
+    local clerk = mp.process { name = "clerk", target = work, args = { function()
+        has_come:set()
         mp.sleep(60)
-    end)
-end }:start()
-has_taken:wait()
-print("the lock is held by the clerk:", tostring(lock):find("held by process 'clerk'", 1, true) ~= nil)
-clerk:kill()
-clerk:join()
+    end } }:start()
+    has_come:wait()
+    print("the lock is held by the clerk:", tostring(lock):find("held by process 'clerk'", 1, true) ~= nil)
+    clerk:kill()
+    clerk:join()
+end
+
+-- It has taken, and not given yet.
+kill_clerk(function(stay) transfer(1, 2, 30, stay) end)
 print("in the book:", total())
+transfer(2, 3, 10)
+
+-- It has just got the lock: what was done before stays.
+kill_clerk(function(stay) lock:with(stay) end)
+transfer(1, 3, 5)
+print("in the book:", table.concat(read(book), " "))
 
 mp.scope(function(s)
     for _ = 1, CLERKS do
@@ -75,4 +95,3 @@ end)
 print("after all transfers:", total())
 
 os.remove(book)
-os.remove(note)

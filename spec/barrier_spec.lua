@@ -34,6 +34,16 @@ local function results(list)
     return all
 end
 
+-- Waits, and is told to fail while the handler of a signal runs there: whether it did not.
+local function failing_in_handler(b, inside, go)
+    mp.on_signal("SIGUSR1", function()
+        inside:set()
+        go:wait(20)
+        error "enough"
+    end)
+    return (pcall(b.wait, b))
+end
+
 local broken = { nil, "broken" }
 
 describe("a barrier", function()
@@ -188,6 +198,46 @@ describe("a barrier breaks for all", function()
         assert.same(broken, { b:wait(20) })
     end)
 
+    it("but not by an error that ends the wait of one when the round is over", function()
+        local b, inside, go = mp.barrier(2), mp.event(), mp.event()
+        local p = started(failing_in_handler, b, inside, go)
+        is_waiting(b, 1)
+        p:signal "SIGUSR1"
+        assert.is_true(inside:wait(20))
+        assert.equal(2, b:wait(20))
+        go:set()
+        assert.same({ { false } }, results { p })
+        assert.is_false(b:is_broken())
+        local list = waiters(b, 1)
+        assert.equal(2, b:wait(20))
+        assert.same({ { 1 } }, results(list))
+    end)
+
+    it("or for none, when a time limit comes as the last one does", function()
+        local b, both, said = mp.barrier(2), mp.barrier(2), mp.queue()
+        local n = helper.sanitized and 200 or 1000
+        local p = started(function(barrier, go, q)
+            for _ = 1, n do
+                go:wait()
+                q:put((barrier:wait(0.001)) or false)
+            end
+        end, b, both, said)
+        local whole, delay = 0, 0.001
+        for i = 1, n do
+            both:wait()
+            local moment = mp.clock() + delay
+            repeat until mp.clock() >= moment
+            local place, theirs = b:wait(20), said:get()
+            assert.equal(place ~= nil, theirs ~= false, ("round %d: %s and %s"):format(i, place, theirs))
+            whole = whole + (place and 1 or 0)
+            delay = delay + (place and 3e-6 or -3e-6) -- so it comes just then, again and again
+            b:reset()
+        end
+        assert.is_true(whole > 0 and whole < n, whole)
+        p:result(20)
+        p:close()
+    end)
+
     it("by the failure of a scope whose function waits in it", function()
         local b = mp.barrier(2)
         local e = helper.fails({ kind = "error" }, mp.scope, function(s)
@@ -235,6 +285,21 @@ describe("reset", function()
         list = waiters(b, 2)
         assert.equal(3, b:wait(20))
         assert.same({ { 1 }, { 2 } }, results(list))
+    end)
+
+    it("leaves it whole also when the wait of one, in the round that it broke, ends by an error then", function()
+        local b, inside, go = mp.barrier(2), mp.event(), mp.event()
+        local p = started(failing_in_handler, b, inside, go)
+        is_waiting(b, 1)
+        p:signal "SIGUSR1"
+        assert.is_true(inside:wait(20))
+        b:reset()
+        go:set()
+        assert.same({ { false } }, results { p })
+        assert.is_false(b:is_broken())
+        local list = waiters(b, 1)
+        assert.equal(2, b:wait(20))
+        results(list)
     end)
 
     it("lets nobody into the next round before the slow ones have left the broken one", function()

@@ -556,6 +556,7 @@ end)
 describe("bank.lua", function()
     it("puts right what a killed clerk has left, once, and loses no money", function()
         assert.equal("the lock is held by the clerk:\ttrue\nin the book:\t270\nwho comes next is told:\tabandoned\n"
+            .. "the lock is held by the clerk:\ttrue\nwho comes next is told:\tabandoned\nin the book:\t95 90 115\n"
             .. "after all transfers:\t300\n", succeeds(run "luamp scripts/bank.lua"))
     end)
 end)

@@ -265,6 +265,51 @@ describe("a process that ends", function()
         assert.same({ true, "abandoned" }, { rw.write:acquire() })
     end)
 
+    -- What a scope that fails was told is told again, to the same process perhaps, which reads still.
+    it("while it reads, and is told twice of a death, has its shares and no more", function()
+        for how, leaves in pairs { exit = function() os.exit(3) end, release = function(r)
+            r:release()
+            r:release()
+            local ok, e = pcall(r.release, r)
+            if ok or not e:find("does not hold it", 1, true) then error("a share too many: " .. tostring(e)) end
+        end } do
+            local rw = mp.rwlock()
+            end_of(holder(rw.write), "kill")
+            local p = started(function(r, f)
+                pcall(r.with, r, function()
+                    r:acquire()
+                    error "what it was told is lost"
+                end)
+                local _, word = r:acquire()
+                if word ~= "abandoned" then error "not told again" end
+                f(r)
+            end, rw.read, leaves)
+            p:join(20)
+            assert.equal(how == "exit" and 3 or 0, p.exitcode, tostring(p.error))
+            p:close()
+            assert.equal("mp.rwlock.read: (free)", (tostring(rw.read):gsub(" 0x%x+", "")))
+            assert.same({ true, how == "exit" and "abandoned" or nil }, { rw.write:acquire(20) })
+        end
+    end)
+
+    it("while it reads, and has left what it was told to the next, has nothing to tell", function()
+        local rw, go = mp.rwlock(), mp.event()
+        end_of(holder(rw.write), "kill")
+        local p = started(function(r, e)
+            pcall(r.with, r, function()
+                r:acquire()
+                error "what it was told is lost"
+            end)
+            e:set()
+            mp.sleep(100)
+        end, rw.read, go)
+        assert.is_true(go:wait(20))
+        assert.same({ true, "abandoned" }, { rw.read:acquire(20) })
+        rw.read:release()
+        end_of(p, "kill")
+        assert.same({ true }, { rw.write:acquire(20) })
+    end)
+
     it("while it waits to write keeps nobody out", function()
         local rw, said = mp.rwlock(), mp.queue()
         rw.read:acquire()

@@ -15,6 +15,9 @@ local function of_list(...) return of_spec("list", ...) end
 local function of_cache(...) return of_spec("cache", ...) end
 
 return {
+    of_spec("handle", "a handle's end ends the update by the one that has come since", "src/engine/stripe.c",
+        "    if (member == mp_page_self && mp_arena_holds_also(hold) != 0)\n        return;\n", "",
+        "an update by a handle"),
     of_dict("a float that is an integer is a key of its own", "src/binding/dict.c",
         "is_integer ? MP_KEY_INTEGER : MP_KEY_FLOAT, &key->word",
         "lua_isinteger(L, index) ? MP_KEY_INTEGER : MP_KEY_FLOAT, &key->word", "takes an integer and its float"),

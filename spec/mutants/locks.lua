@@ -14,6 +14,25 @@ local mutex, semaphore, event = "src/engine/mutex.c", "src/engine/semaphore.c", 
 local acquiring = "src/binding/acquiring.c"
 
 return {
+    {
+        name = "a dead one's units are not counted as free by who asks",
+        file = "src/binding/semaphore.c",
+        from = "    mp_arena_look();\n    lua_pushinteger",
+        to = "    lua_pushinteger",
+        spec = "spec/asking_spec.lua",
+        filter = "the value of a semaphore",
+    },
+    {
+        name = "to acquire an abandoned lock raises when that is held by then",
+        edits = {
+            { file = acquiring, from = "    lua_pushliteral(L, ABANDONED);\n    const int word = lua_gettop(L), rc",
+                to = "    const int word = lua_gettop(L), rc" },
+            { file = acquiring, from = "    lua_pushvalue(L, word);",
+                to = "    (void)word;\n    lua_pushliteral(L, ABANDONED);" },
+        },
+        spec = "spec/allocation_spec.lua",
+        filter = "lock.acquire",
+    },
     of("lock", "who gets a dead one's lock is not told so", mutex,
         "take(m, word, own) ? 1 : -EBUSY;", "take(m, word, own) ? 0 : -EBUSY;", "when it is killed"),
     of("lock", "a lock that was abandoned stays so", mutex,

@@ -4,9 +4,15 @@
 --   luamp spec/soak/together.lua [kills N | seconds N] [SEED]
 --
 -- 8 processes read and write, wait for each other at barriers, with and without an action, which they make
--- whole when it is broken, and bring items and fetch them at conditions. Nobody may be stuck: each wait
--- ends long before its limit. After each round nobody waits or has anything, a round of each barrier is
--- whole, a notification arrives, and all memory is back.
+-- whole when it is broken, and bring items and fetch them at conditions:
+--
+--   nobody is stuck: each wait ends long before its limit
+--   who writes is alone: two numbers that it changes one after the other are alike for everybody else,
+--   unless a writer's death was told
+--   who waits for an item is told of one
+--
+-- After each round nobody waits or has anything, a round of each barrier is whole, a notification arrives,
+-- and all memory is back.
 --
 -- Prints its seed at first, for the same choices again, and a line for each round. Ends with status 1 and
 -- the reason when something is wrong.
@@ -36,11 +42,42 @@ end
 
 local use = {}
 
-function use.rwlock(rw)
-    local side = random(3) == 1 and rw.write or rw.read
-    if not side:acquire(PATIENCE) then error("stuck: " .. tostring(rw), 0) end
+local function acquire(o, side)
+    local got, word = side:acquire(PATIENCE)
+    if not got then error("stuck: " .. tostring(o), 0) end
+    return word
+end
+
+-- The two numbers of a rwlock are the elements 1 and 2, and 3 is 1 when it is known that they may differ.
+local function write(rw, side, numbers)
+    local word = acquire(rw, side)
+    if not word and numbers[3] == 0 and numbers[1] ~= numbers[2] then
+        error("what a writer changes is half done, and nobody was told", 0)
+    end
+    numbers[2] = numbers[1]
+    numbers[3] = 0
+    numbers:add(1, 1)
     pass_time()
+    numbers:add(2, 1)
     side:release()
+end
+
+-- Some reader has been told; and if it has died before it said so, the next one is.
+local function hear_of_it(rw, side, numbers)
+    local deadline = mp.clock() + PATIENCE
+    while numbers[3] == 0 do
+        if mp.clock() > deadline then error("somebody writes while another reads", 0) end
+        if acquire(rw, side) then numbers[3] = 1 end
+        side:release()
+    end
+end
+
+function use.rwlock(rw, numbers)
+    if random(3) == 1 then return write(rw, rw.write, numbers) end
+    if acquire(rw, rw.read) then numbers[3] = 1 end
+    if numbers[1] ~= numbers[2] then hear_of_it(rw, rw.read, numbers) end
+    pass_time()
+    rw.read:release()
 end
 
 -- Those that wait may all be at others: whoever finds nobody there goes on after a moment.
@@ -52,24 +89,36 @@ function use.barrier(b)
     end
 end
 
--- Some tell, and some wait for a moment to be told.
-function use.condition(c)
-    local got, word = c:acquire(PATIENCE)
-    if not got then error("stuck: " .. tostring(c), 0) end
-    if word then c:notify_all() end
-    if random(2) == 1 then
-        c:notify(random(2))
-    else
-        c:wait(random() / 50)
+-- In its lock: what a dead one had not told yet is told.
+local function tell_for_the_dead(c, word)
+    if word == "abandoned" then c:notify_all() end
+end
+
+local function bring(c, items)
+    tell_for_the_dead(c, acquire(c, c))
+    items:add(1, 1)
+    c:notify()
+    c:release()
+end
+
+-- Some bring an item, and some wait for one, which is told to one of them.
+function use.condition(c, items, stop)
+    if random(2) == 1 then return bring(c, items) end
+    tell_for_the_dead(c, acquire(c, c))
+    while items[1] == 0 and not stop:is_set() do
+        local is_told, word, more = c:wait(PATIENCE)
+        if not is_told then error(("nobody was told: %s %s"):format(c, word), 0) end
+        tell_for_the_dead(c, more or word)
     end
+    if items[1] > 0 then items:add(1, -1) end
     c:release()
 end
 
 local function work(round)
     local kinds = { "rwlock", "barrier", "condition" }
     while not round.stop:is_set() do
-        local kind = kinds[random(3)]
-        use[kind](round[kind][random(2)])
+        local kind, i = kinds[random(3)], random(2)
+        use[kind](round[kind][i], round.numbers[kind][i], round.stop)
     end
 end
 
@@ -124,21 +173,36 @@ function checks.condition(c)
     c:close()
 end
 
-local function run_kills(n, deadline)
-    local round = { workers = {}, shared = {
+local function new_round()
+    local numbers = { rwlock = {}, barrier = {}, condition = {} }
+    for i = 1, 2 do
+        numbers.rwlock[i], numbers.condition[i] = mp.array("int64", 3), mp.array("int64", 1)
+    end
+    return { workers = {}, shared = {
         rwlock = { mp.rwlock(), mp.rwlock() },
         barrier = { mp.barrier(2), mp.barrier { parties = 2, action = pass_time } },
-        condition = { mp.condition(), mp.condition(mp.lock()) }, stop = mp.event(),
+        condition = { mp.condition(), mp.condition(mp.lock()) }, stop = mp.event(), numbers = numbers,
     } }
+end
+
+-- All may wait for items.
+local function help(shared)
+    for i, c in ipairs(shared.condition) do bring(c, shared.numbers.condition[i]) end
+end
+
+local function run_kills(n, deadline)
+    local round = new_round()
     for _ = 1, WORKERS do start(round) end
     local kills = 0
     while kills < n and mp.clock() < deadline do
         pass_time()
         kill(round)
         start(round)
+        help(round.shared)
         kills = kills + 1
     end
     round.shared.stop:set()
+    for _, c in ipairs(round.shared.condition) do c:with(c.notify_all, c) end
     for _, p in pairs(round.workers) do reap(p) end
     for kind, check in pairs(checks) do
         for _, object in ipairs(round.shared[kind]) do check(object) end

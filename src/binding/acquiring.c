@@ -2,8 +2,9 @@
 ** acquiring.c: acquire, release, with and hold, for all that has them.
 **
 ** What is held for a scope stands in a userdata that the scope closes: it is made before the
-** object is acquired, so that nothing can fail between that and the scope. A coroutine that yields
-** in the scope holds on, as its process does; who closes or drops it ends the scope.
+** object is acquired, so that nothing can fail between that and the scope. So is the word that it
+** was abandoned: a call that raises, for want of memory, has not acquired it. A coroutine that
+** yields in the scope holds on, as its process does; who closes or drops it ends the scope.
 */
 #include "binding/acquiring.h"
 
@@ -12,6 +13,7 @@
 #include "engine/proc.h"
 
 #define HELD "luamp.held"
+#define ABANDONED "abandoned"
 
 const mp_acquirable *mp_acquirables[MP_KINDS];
 
@@ -79,21 +81,23 @@ static int push_timeout(lua_State *L) {
     return 2;
 }
 
-/* Adds to what is on top, the one result, that it was abandoned. */
-static int push_word(lua_State *L, int rc) {
+/* Adds to what is on top, the one result, the word at that index if it was abandoned. */
+static int push_word(lua_State *L, int rc, int word) {
     if (rc == 0)
         return 1;
-    lua_pushliteral(L, "abandoned");
+    lua_pushvalue(L, word);
     return 2;
 }
 
 int mp_acquiring_acquire(lua_State *L) {
     const mp_handle *h = mp_acquiring_check(L, "acquire");
-    const int rc = acquire(L, h, deadline_of(L, h, "acquire"), "acquire");
+    const mp_time deadline = deadline_of(L, h, "acquire");
+    lua_pushliteral(L, ABANDONED);
+    const int word = lua_gettop(L), rc = acquire(L, h, deadline, "acquire");
     if (rc < 0)
         return push_timeout(L);
     lua_pushboolean(L, 1);
-    return push_word(L, rc);
+    return push_word(L, rc, word);
 }
 
 int mp_acquiring_release(lua_State *L) {
@@ -151,12 +155,14 @@ static int held_gc(lua_State *L) {
 int mp_acquiring_hold(lua_State *L) {
     const mp_handle *h = mp_acquiring_check(L, "hold");
     const mp_time deadline = deadline_of(L, h, "hold");
+    lua_pushliteral(L, ABANDONED);
     held *it = new_held(L);
-    const int rc = acquire(L, h, deadline, "hold");
+    const int place = lua_gettop(L), rc = acquire(L, h, deadline, "hold");
     if (rc < 0)
         return push_timeout(L);
     it->owner = mp_proc_self();
-    return push_word(L, rc);
+    lua_settop(L, place);
+    return push_word(L, rc, place - 1);
 }
 
 /* The stack of `with`: what f returns follows. */

@@ -5,7 +5,8 @@
 ** The handle keeps it once it is decoded; the process that made the barrier has the function
 ** itself, and so have those that were forked from it.
 **
-** Whatever ends a wait by an error breaks the barrier, after which that error goes on.
+** Whatever ends a wait by an error breaks the barrier, unless the others were let go before; after
+** which that error goes on.
 */
 #include "engine/barrier.h"
 
@@ -85,7 +86,7 @@ static int fail(lua_State *L) {
     return mp_shared_fail(L, "mp.barrier: wait", (int)lua_tointeger(L, 2));
 }
 
-/* Breaks the barrier, and raises the error on top. */
+/* Breaks the barrier, if that waits still, and raises the error on top. */
 static int break_and_raise(lua_State *L, const mp_handle *h) {
     if (!h->is_closed) /* which has broken it */
         mp_barrier_break(h->object, h->hold);
@@ -136,10 +137,8 @@ static int wait_until(lua_State *L, const mp_handle *h, mp_time deadline) {
         const int again = mp_shared_try_on(L, rc, MP_BARRIER_WAIT, deadline);
         if (again < 0)
             return break_and_raise(L, h);
-        if (!again) {
-            mp_barrier_break(h->object, h->hold);
-            return push_broken(L);
-        }
+        if (!again)
+            return push_place(L, mp_barrier_break(h->object, h->hold));
     }
 }
 
@@ -171,13 +170,15 @@ static int barrier_reset(lua_State *L) {
 /* --- questions and the end ------------------------------------------------ */
 
 static int barrier_waiting(lua_State *L) {
-    lua_pushinteger(L, (lua_Integer)mp_barrier_waiting(check(L, "waiting")->object));
+    const mp_ref barrier = check(L, "waiting")->object;
+    mp_arena_look();
+    lua_pushinteger(L, (lua_Integer)mp_barrier_waiting(barrier));
     return 1;
 }
 
 static int barrier_is_broken(lua_State *L) {
     const mp_ref barrier = check(L, "is_broken")->object;
-    mp_arena_sweep_dead();
+    mp_arena_look();
     lua_pushboolean(L, mp_barrier_is_broken(barrier));
     return 1;
 }
@@ -197,6 +198,7 @@ static int barrier_tostring(lua_State *L) {
         return 1;
     }
     const mp_ref b = check(L, "tostring")->object;
+    mp_arena_look();
     if (mp_barrier_is_broken(b))
         lua_pushfstring(L, "mp.barrier: %p (broken)", (const void *)h);
     else

@@ -161,10 +161,18 @@ static int wait_once(lua_State *L, const mp_handle *h, mp_time deadline, int *is
     return rc;
 }
 
+/* The stack of a wait: the word stands there before, for what was told is lost with an error. */
+enum { WORD_AT = 4 };
+
+static void make_word(lua_State *L) {
+    lua_settop(L, WORD_AT - 1);
+    lua_pushliteral(L, "abandoned");
+}
+
 static int push_word(lua_State *L, int n, int is_abandoned) {
     if (!is_abandoned)
         return n;
-    lua_pushliteral(L, "abandoned");
+    lua_pushvalue(L, WORD_AT);
     return n + 1;
 }
 
@@ -189,6 +197,7 @@ static int condition_wait(lua_State *L) {
     const mp_handle *h = check_wait(L, "wait");
     const mp_time deadline = mp_shared_deadline(L, 2, "mp.condition: wait");
     int is_told;
+    make_word(L);
     const int is_abandoned = wait_once(L, h, deadline, &is_told);
     if (!is_told)
         return push_timeout(L, is_abandoned);
@@ -215,6 +224,7 @@ static int condition_wait_for(lua_State *L) {
                           luaL_typename(L, 2));
     const mp_time deadline = mp_shared_deadline(L, 3, "mp.condition: wait_for");
     int is_abandoned = 0;
+    make_word(L);
     for (int is_told = 1; !asks(L); is_abandoned |= wait_once(L, h, deadline, &is_told)) {
         check_held(L, "wait_for"); /* f has run */
         if (!is_told)
@@ -259,6 +269,7 @@ static int condition_tostring(lua_State *L) {
         return 1;
     }
     push_lock(L, "tostring");
+    mp_arena_look();
     lua_pushfstring(L, "mp.condition: %p (%I waiting, %s)", (const void *)h,
                     (lua_Integer)mp_condition_waiting(h->object), luaL_tolstring(L, -1, NULL));
     return 1;

@@ -52,7 +52,7 @@ static void give_up(const mp_handle *h) {
 /* side:is_locked(): whether a living process has it. */
 static int side_is_locked(lua_State *L) {
     const mp_ref side = mp_acquiring_check(L, "is_locked")->object;
-    mp_arena_sweep_dead();
+    mp_arena_look();
     lua_pushboolean(L, mp_rwlock_shares(side) != 0);
     return 1;
 }
@@ -67,6 +67,7 @@ static int side_close(lua_State *L) {
 
 /* Pushes who writes, or how many read. */
 static void push_state(lua_State *L, mp_ref side) {
+    mp_arena_look(); /* first: what a dead one has is nobody's */
     const mp_name writer = mp_rwlock_writer(side);
     const uint64_t shares = mp_rwlock_shares(side);
     if (mp_arena_is(side, MP_KIND_READ_SIDE)) {

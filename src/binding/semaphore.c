@@ -44,13 +44,16 @@ static int semaphore_release(lua_State *L) {
     return rc < 0 ? mp_acquiring_fail(L, h, "release", rc) : 0;
 }
 
-/* s:value(): how many units are free. */
+/* s:value(): how many units are free, those of the dead among them. */
 static int semaphore_value(lua_State *L) {
-    lua_pushinteger(L, (lua_Integer)mp_semaphore_value(mp_acquiring_check(L, "value")->object));
+    const mp_ref semaphore = mp_acquiring_check(L, "value")->object;
+    mp_arena_look();
+    lua_pushinteger(L, (lua_Integer)mp_semaphore_value(semaphore));
     return 1;
 }
 
 static void push_state(lua_State *L, mp_ref semaphore) {
+    mp_arena_look();
     lua_pushfstring(L, "%I", (lua_Integer)mp_semaphore_value(semaphore));
     if (mp_semaphore_is_bounded(semaphore))
         lua_pushfstring(L, "%s/%I", lua_tostring(L, -1),

@@ -247,6 +247,12 @@ int mp_arena_has_left(uint32_t member);
 /* Whether somebody has died and was not swept yet: a signal handler may ask. */
 int mp_arena_has_dead(void);
 
+/* The same as mp_arena_sweep_dead for who only asks, mostly in vain: by loads alone then. */
+static inline void mp_arena_look(void) {
+    if (mp_arena_has_dead())
+        mp_arena_sweep_dead();
+}
+
 /* --- numbers -------------------------------------------------------------- */
 
 typedef struct mp_arena_usage {

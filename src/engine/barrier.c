@@ -196,13 +196,16 @@ int mp_barrier_acted(mp_ref barrier, mp_ref hold) {
     return is_whole ? (int)b->parties : -EPIPE;
 }
 
-void mp_barrier_break(mp_ref barrier, mp_ref hold) {
+int mp_barrier_break(mp_ref barrier, mp_ref hold) {
     barrier_shared *b = barrier_of(barrier);
+    mp_hold *h = hold_of(hold);
     mp_change_lock(&b->change, MP_FOREVER, 0);
-    leave(b, hold_of(hold), 1);
+    const int is_through = mp_change_get(&h->waits) != 0 && !is_in(b, h);
+    leave(b, h, !is_through && !(is_in(b, h) && state_of(b) == DRAINING));
     mp_change_make(&b->change);
     mp_fault("barrier.break.B1");
     unlock_for_others(b);
+    return is_through ? (int)mp_change_get(&h->has) : -EPIPE;
 }
 
 void mp_barrier_abort(mp_ref barrier) {

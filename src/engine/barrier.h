@@ -6,8 +6,9 @@
 ** whenever it dies; and the last one moves the round on, by which the others see that they may go.
 ** They leave without another step, so a fast one may come to the next round before they do.
 **
-** A round breaks: by the death of one that is in it, by a time limit, by whoever says so. Then
-** who is in it leaves, counted; and it is broken until it is made whole again. That waits until all
+** A round breaks: by the death of one that is in it, by a time limit, by whoever says so; but not
+** when it is over: all of a round are let go, or none. Then who is in it leaves, counted; and it
+** is broken until it is made whole again. That waits until all
 ** have left (DRAINING): the round moves on only then, so no slow one takes it for a success.
 **
 **   state     arrived                  who comes
@@ -57,9 +58,16 @@ int mp_barrier_wait(mp_ref barrier, mp_ref hold, int *acts, mp_time deadline);
 /* The action is done. The place, or -EPIPE: the round was broken meanwhile. */
 int mp_barrier_acted(mp_ref barrier, mp_ref hold);
 
-/* Breaks it; and the same for the hold's process, which leaves if it waits there. */
+/* Breaks it. */
 void mp_barrier_abort(mp_ref barrier);
-void mp_barrier_break(mp_ref barrier, mp_ref hold);
+
+/*
+** The hold's process waits no longer, which breaks the round that it is in, or the barrier if it
+** has not come yet: -EPIPE. But its place when that round is over: all were let go, and the next
+** round is not its own to break; nor is one that begins when a broken one, which it leaves, is made
+** whole.
+*/
+int mp_barrier_break(mp_ref barrier, mp_ref hold);
 
 /* Breaks the round, if somebody is in it, and makes the barrier whole. */
 void mp_barrier_reset(mp_ref barrier);

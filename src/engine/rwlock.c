@@ -89,7 +89,7 @@ static int take(rwlock_shared *rw, int side, mp_ref hold) {
         mp_change_set(c, &rw->readers, mp_change_get(&rw->readers) + 1);
     else
         mp_change_set(c, &rw->writer, mp_name_own());
-    mp_change_set(c, &h->has, mp_change_get(&h->has) + SHARE + (is_told ? TOLD : 0));
+    mp_change_set(c, &h->has, (mp_change_get(&h->has) + SHARE) | (is_told ? TOLD : 0));
     if (is_told)
         mp_change_set(c, &rw->abandoned, 0);
     leave_line(rw, side, hold);
@@ -97,15 +97,17 @@ static int take(rwlock_shared *rw, int side, mp_ref hold) {
     return is_told;
 }
 
-/* It has so many shares less of n. */
-static void give(rwlock_shared *rw, int side, mp_ref hold, uint64_t n) {
+/* It has n shares less; if it `tells`, the next one is told what it was told itself. */
+static void give(rwlock_shared *rw, int side, mp_ref hold, uint64_t n, int tells) {
     mp_hold *h = mp_line_hold(hold);
     const uint64_t left = mp_change_get(&h->has) - n * SHARE;
     if (side == MP_RWLOCK_READ)
         mp_change_set(&rw->change, &rw->readers, mp_change_get(&rw->readers) - n);
     else
         mp_change_set(&rw->change, &rw->writer, 0);
-    mp_change_set(&rw->change, &h->has, left < SHARE ? 0 : left);
+    mp_change_set(&rw->change, &h->has, left < SHARE || tells ? left & ~(uint64_t)TOLD : left);
+    if (tells)
+        mp_change_set(&rw->change, &rw->abandoned, 1);
 }
 
 /* --- waking --------------------------------------------------------------- */
@@ -231,9 +233,7 @@ static int release(mp_ref side, mp_ref hold, int tells) {
     if (mp_change_get(&mp_line_hold(hold)->has) == 0)
         return -EPERM;
     mp_change_lock(&rw->change, MP_FOREVER, 0);
-    give(rw, side_of(side), hold, 1);
-    if (tells)
-        mp_change_set(&rw->change, &rw->abandoned, 1);
+    give(rw, side_of(side), hold, 1, tells);
     mp_change_make(&rw->change);
     mp_fault("rwlock.release.R1");
     unlock_for_others(rw);
@@ -252,9 +252,7 @@ int mp_rwlock_leave(mp_ref side, mp_ref hold) {
 static void give_all(rwlock_shared *rw, int side, mp_ref hold) {
     const uint64_t has = mp_change_get(&mp_line_hold(hold)->has);
     if (has != 0)
-        give(rw, side, hold, has / SHARE);
-    if ((has != 0 && side == MP_RWLOCK_WRITE) || (has & TOLD) != 0)
-        mp_change_set(&rw->change, &rw->abandoned, 1);
+        give(rw, side, hold, has / SHARE, side == MP_RWLOCK_WRITE || (has & TOLD) != 0);
     leave_line(rw, side, hold);
     mp_change_make(&rw->change);
 }
@@ -262,7 +260,8 @@ static void give_all(rwlock_shared *rw, int side, mp_ref hold) {
 /* A handle of this process goes, and another one has come for the same side: it has all now. */
 static void pass_on(rwlock_shared *rw, mp_ref from, mp_ref to) {
     mp_hold *h = mp_line_hold(from), *other = mp_line_hold(to);
-    mp_change_set(&rw->change, &other->has, mp_change_get(&other->has) + mp_change_get(&h->has));
+    const uint64_t a = mp_change_get(&h->has), b = mp_change_get(&other->has);
+    mp_change_set(&rw->change, &other->has, (a / SHARE + b / SHARE) * SHARE | ((a | b) & TOLD));
     mp_change_set(&rw->change, &h->has, 0);
     mp_change_make(&rw->change);
 }

@@ -323,9 +323,14 @@ static void end_updates(mp_ref dict, uint32_t number, uint32_t member) {
     mp_gate_open(&s->gate, INT32_MAX);
 }
 
-/* A process has ended, or drops its handle: what it was updating is as it was. */
+/*
+** A process has ended, or drops its handle: what it was updating is as it was. But not that of a
+** handle that came while the one before was collected.
+*/
 static void abandon(uint32_t member, mp_ref hold) {
     const mp_ref dict = ((mp_hold *)mp_arena_bytes(hold))->object;
+    if (member == mp_page_self && mp_arena_holds_also(hold) != 0)
+        return;
     for (uint32_t i = 0; i < mp_stripe_dict(dict)->n_stripes; i++)
         end_updates(dict, i, member);
 }

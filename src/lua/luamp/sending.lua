@@ -36,8 +36,10 @@ local at_work = {}
 
 -- --- calling a hook ----------------------------------------------------------
 
-local function packed(ok, ...)
-    return ok, table.pack(...)
+-- In a protected call: whatever fails, also for want of memory, the object is not at work after it.
+local function results_of(hook, object)
+    at_work[object] = true
+    return table.pack(hook(object))
 end
 
 -- What a hook raised, in words; an interruption, and memory that was short, are no
@@ -50,11 +52,10 @@ end
 -- A table of what the hook returned, or words.
 local function call(object, hook, for_fresh)
     if at_work[object] then return ": its __mp_send sends it itself" end
-    at_work[object] = true
-    local ok, results = packed(pcall(hook, object))
+    local ok, results = pcall(results_of, hook, object)
     at_work[object] = nil
     core.address_names(for_fresh) -- the hook may have sent something elsewhere
-    if not ok then return describe(results[1]) end
+    if not ok then return describe(results) end
     if type(results[1]) ~= "function" then
         return ": its __mp_send has to return a function first, not " .. options.describe(results[1])
     end
