@@ -935,7 +935,9 @@ function condition:with(f, ...) end
 function condition:hold(timeout) end
 
 ---Waits until another process tells this one, which must hold the lock. The lock is given up meanwhile, whatever its
----depth, and held again when the wait has ended, also by time or an error.
+---depth, and held again when the wait has ended, also by time or an error. But an error, Ctrl-C for example, goes on
+---without the lock when another process keeps that for longer than a third of a second; who catches it sees by
+---`release`, which raises then.
 ---@param timeout? number how long to wait, in seconds
 ---@return true|nil told true, or nil if the time was up first
 ---@return "abandoned"|"timeout"|nil word that the lock's holder ended while it held it; or why there is nothing

@@ -250,7 +250,7 @@ describe("a notification", function()
         c:acquire()
         c:notify()
         list[1]:signal "SIGUSR1"
-        mp.sleep(0.2)
+        mp.sleep(0.05)
         c:release()
         assert.same({ { false, "enough" }, { true } }, results(list))
     end)
@@ -299,6 +299,60 @@ describe("a wait", function()
         assert.matches("failed", tostring(e))
         assert.matches("held by process 'main'", said)
         assert.is_true(result_of(function(x) return (x:acquire(0)) end, c))
+    end)
+
+    it("whose lock another one keeps hears an error, and goes on without it", function()
+        local c = mp.condition()
+        local p = waiters(c, 1, function(x)
+            mp.on_signal("SIGUSR1", function() error("heard", 0) end)
+            x:acquire()
+            local _, e = pcall(x.wait, x)
+            return e, select(2, pcall(x.release, x))
+        end)[1]
+        c:acquire()
+        c:notify() -- so that it has but to get the lock back
+        p:signal "SIGUSR1"
+        local heard, misuse_then = table.unpack(results { p }[1])
+        assert.equal("heard", heard)
+        assert.matches("release: this process does not hold it", misuse_then)
+        c:release()
+    end)
+
+    it("whose lock another one keeps hears a failure of its scope", function()
+        local c, kept, began = mp.condition(), mp.event(), mp.clock()
+        local e = helper.fails({ kind = "error" }, mp.scope, function(s)
+            s:start(function(x)
+                while not tostring(x):find "%(1 waiting" do mp.sleep(0.01) end
+                x:acquire()
+                x:notify()
+                kept:set()
+                mp.sleep(100)
+            end, c)
+            s:start(function()
+                kept:wait()
+                error "failed"
+            end)
+            wait(c)
+        end)
+        assert.matches("failed", tostring(e))
+        assert.is_true(mp.clock() - began < 20)
+    end)
+
+    it("touches nothing more when a handler has closed both", function()
+        assert.same({ "mp.condition: it was closed meanwhile", 0 }, { result_of(function()
+            local l, others, n = mp.lock(), {}, 0
+            local c = mp.condition(l)
+            c:acquire()
+            mp.on_signal("SIGUSR1", function()
+                c:close()
+                l:close()
+                for i = 1, 200 do others[i] = mp.lock() end -- one of them where that was
+            end)
+            os.execute(("(sleep 0.2; kill -USR1 %d) &"):format(mp.getpid()))
+            local _, e = pcall(c.wait, c, 20)
+            for _, other in ipairs(others) do n = n + (other:is_locked() and 1 or 0) end
+            return e, n
+        end) })
     end)
 
     it("goes on after a signal's handler", function()
