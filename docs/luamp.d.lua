@@ -368,10 +368,11 @@ function dict:close() end
 
 ---How many entries a cache may have, and how long they live: one of these, or both.
 ---@class mp.cache.options
----The greatest number of entries: what was used least recently makes room for others.
+---The greatest number of entries: what was used least recently makes room for others. From its making on a cache takes
+---16 to 32 bytes of memory for each entry that it may have.
 ---@field size? integer
 ---Seconds that an entry lives after it was set or updated: then it is found no more. Reading and `add` do not
----lengthen that.
+---lengthen that. `math.huge` is for ever.
 ---@field ttl? number
 
 ---A dict of bounded size, or of entries that live for some time. `pairs(c)` and `keys` are no use of an entry, all

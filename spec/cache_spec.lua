@@ -139,6 +139,15 @@ describe("a cache", function()
         assert.is_true(mp.memory().kinds.entries.count <= before + 1)
     end)
 
+    it("keeps what may live for ever, or as good as that", function()
+        for _, ttl in ipairs { math.huge, 1e300, 2 ^ 63, math.maxinteger, 1e11, 9.2e9 } do
+            local c = mp.cache { ttl = ttl }
+            c:set("a", "x")
+            c:add("n", 2)
+            assert.same({ ttl, "x", 2, 2 }, { ttl, c:get "a", c:get "n", #c })
+        end
+    end)
+
     it("lets an entry live anew when it is set, and not when it is read or added to", function()
         local c = mp.cache { size = 10, ttl = 0.3 }
         local began = mp.clock()
