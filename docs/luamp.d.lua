@@ -336,7 +336,7 @@ function dict:get(key) end
 ---@param value any what it is to have; nil removes the key
 function dict:set(key, value) end
 
----Removes a key.
+---Removes a key, also where its value cannot be had here, which raises.
 ---@param key string|number|boolean the key
 ---@return any old the value that it had, or nil
 function dict:remove(key) end
@@ -368,10 +368,11 @@ function dict:close() end
 
 ---How many entries a cache may have, and how long they live: one of these, or both.
 ---@class mp.cache.options
----The greatest number of entries: what was used least recently makes room for others.
+---The greatest number of entries: what was used least recently makes room for others. From its making on a cache takes
+---16 to 32 bytes of memory for each entry that it may have.
 ---@field size? integer
 ---Seconds that an entry lives after it was set or updated: then it is found no more. Reading and `add` do not
----lengthen that.
+---lengthen that. `math.huge` is for ever.
 ---@field ttl? number
 
 ---A dict of bounded size, or of entries that live for some time. `pairs(c)` and `keys` are no use of an entry, all
@@ -387,7 +388,7 @@ function mp.cache(options) end
 
 ---The value of a key, which is worked out where there is none: by one process at a time, others that ask for the key
 ---wait. If that process is killed, another one works it out. An error of the function goes on as it was; it may not
----yield.
+---yield. The function may ask for other keys, by functions that nest 90 deep.
 ---@param key string|number|boolean the key
 ---@param f fun(key: string|number|boolean): any gives the value; nil is not kept
 ---@return any value a copy of what there is, or what the function gave
@@ -935,7 +936,9 @@ function condition:with(f, ...) end
 function condition:hold(timeout) end
 
 ---Waits until another process tells this one, which must hold the lock. The lock is given up meanwhile, whatever its
----depth, and held again when the wait has ended, also by time or an error.
+---depth, and held again when the wait has ended, also by time or an error. But an error, Ctrl-C for example, goes on
+---without the lock when another process keeps that for longer than a third of a second; who catches it sees by
+---`release`, which raises then.
 ---@param timeout? number how long to wait, in seconds
 ---@return true|nil told true, or nil if the time was up first
 ---@return "abandoned"|"timeout"|nil word that the lock's holder ended while it held it; or why there is nothing

@@ -139,6 +139,15 @@ describe("a cache", function()
         assert.is_true(mp.memory().kinds.entries.count <= before + 1)
     end)
 
+    it("keeps what may live for ever, or as good as that", function()
+        for _, ttl in ipairs { math.huge, 1e300, 2 ^ 63, math.maxinteger, 1e11, 9.2e9 } do
+            local c = mp.cache { ttl = ttl }
+            c:set("a", "x")
+            c:add("n", 2)
+            assert.same({ ttl, "x", 2, 2 }, { ttl, c:get "a", c:get "n", #c })
+        end
+    end)
+
     it("lets an entry live anew when it is set, and not when it is read or added to", function()
         local c = mp.cache { size = 10, ttl = 0.3 }
         local began = mp.clock()
@@ -193,6 +202,19 @@ describe("a cache", function()
             function() c:get_or("x", function() return c:get_or("x", print) end) end)
         helper.misuse("mp.cache: get_or: expected a key and a function, not nothing", function() c:get_or "x" end)
         assert.equal(5, #c)
+    end)
+
+    it("computes a key by others, 90 deep, and is as before where that is too deep", function()
+        assert.same({ 90, false, "C stack overflow", 0, "free" }, { helper.result_of(function()
+            local c = mp.cache(1000)
+            local function depth(n) return n == 0 and 0 or c:get_or(n - 1, depth) + 1 end
+            local deep = depth(90)
+            c:clear()
+            local ok, e = pcall(depth, 300)
+            local left = #c
+            c:set(299, "free")
+            return deep, ok, e, left, c:get(299)
+        end) })
     end)
 
     it("keeps an entry that is updated, also when it is full of others", function()

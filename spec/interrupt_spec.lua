@@ -37,6 +37,11 @@ local waits = {
     ["stop"] = "first:stop(1000)",
     ["sleep"] = "mp.sleep(1000)",
     ["mp.wait"] = "mp.wait(mp.active_children())",
+    ["a condition's wait whose lock another process keeps"] = [[
+        local c = mp.condition()
+        c:acquire()
+        mp.process(function() c:acquire() c:notify() while true do end end):start()
+        c:wait()]],
     ["the join at the end of the script"] = "",
 }
 

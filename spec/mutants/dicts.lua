@@ -109,6 +109,8 @@ return {
         "after many uses of some"),
     of_cache("what is over is found", "src/engine/recency.c", "now >= mp_recency_entry(block)->end;",
         "now >= mp_recency_entry(block)->end + MP_SECOND * 1000;", "has lived its time"),
+    of_cache("what may live for ever is over at once", "src/engine/recency.c",
+        "d->ttl >= MP_FOREVER - now ? 0 :", "0 ? 0 :", "may live for ever"),
     of_cache("what is over stays until somebody asks for it", "src/engine/edit.c", "c->d->ttl == 0 ? 0 : LOOKS,",
         "c->d->ttl == 0 ? 0 : 0,", "has lived its time"),
     of_cache("an entry lives anew when it is added to", "src/engine/dict.c",

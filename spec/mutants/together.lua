@@ -251,6 +251,23 @@ return {
         filter = "that is ended by an error has the lock back",
     },
     {
+        name = "an error waits for ever for the lock of a condition",
+        file = "src/binding/condition.c",
+        from = "take_back_until(L, w, depth, mp_sys_now() + PATIENCE);",
+        to = "take_back_until(L, w, depth, MP_FOREVER);",
+        spec = "spec/condition_spec.lua",
+        filter = "hears an error",
+        limit = 60,
+    },
+    {
+        name = "a wait takes back a lock that is there no more",
+        file = "src/binding/condition.c",
+        from = "        if (w->h->is_closed && w->of_lock->is_closed)\n            return -EBADF;\n",
+        to = "",
+        spec = "spec/condition_spec.lua",
+        filter = "touches nothing more",
+    },
+    {
         name = "a condition may be notified without its lock",
         file = "src/binding/condition.c",
         from = "    if (mp_mutex_holder(mp_condition_lock(h->object)) != mp_name_own())",

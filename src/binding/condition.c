@@ -4,8 +4,10 @@
 **
 ** acquire, release, with and hold are those of the lock: its handle, which that of the condition
 ** keeps, takes its place. A wait is over when the lock is back, whatever ended it: also an error,
-** which goes on then, so that a scope that holds the lock finds it held. Only a deadlock that is
-** reported while the lock is to come back leaves without it.
+** which goes on then, so that a scope that holds the lock finds it held. But who has the lock may
+** keep it for ever, and an error, Ctrl-C for example, is not to wait for that: it goes on without
+** the lock after PATIENCE, and at once where a second one comes, or the deadlock is reported. The
+** lock is there as long as the condition's handle or its own is open; a handler may close both.
 */
 #include "engine/condition.h"
 
@@ -80,15 +82,18 @@ static int condition_hold(lua_State *L) {
 static mp_handle *check_held(lua_State *L, const char *method) {
     mp_handle *h = check(L, method);
     if (mp_mutex_holder(mp_condition_lock(h->object)) != mp_name_own())
-        luaL_error(L, "mp.condition: %s: this process does not hold its lock", method);
+        mp_lib_raise(L, "mp.condition: %s: this process does not hold its lock", method);
     return h;
 }
 
 /* --- waiting -------------------------------------------------------------- */
 
+/* For how long an error that ends a wait waits for the lock. */
+#define PATIENCE (MP_SECOND / 3)
+
 /* A wait on its way: at index `error` of the stack is what ends it, if that is an error. */
 typedef struct wait {
-    const mp_handle *h;
+    const mp_handle *h, *of_lock;
     mp_ref lock;
     int error; /* 0: there is none */
 } wait;
@@ -98,12 +103,12 @@ static int fail(lua_State *L) {
     return mp_shared_fail(L, "mp.condition: wait", (int)lua_tointeger(L, 2));
 }
 
-/* The error on top ends the wait, unless another one has done so before. */
+/* The error on top ends the wait, also if another one has done so before. */
 static void keep_error(lua_State *L, wait *w) {
     if (w->error == 0)
         w->error = lua_gettop(L);
     else
-        lua_pop(L, 1);
+        lua_replace(L, w->error);
 }
 
 static void keep_failure(lua_State *L, wait *w, int rc) {
@@ -130,35 +135,58 @@ static void sleep_until(lua_State *L, wait *w, mp_time deadline) {
     }
 }
 
-/* Has the lock back, of that depth, whatever comes: 1 if it was abandoned; else 0, or the failure.
- */
-static int take_back(lua_State *L, wait *w, int depth) {
-    for (;;) {
-        const int rc = mp_mutex_take_back(w->lock, depth, MP_FOREVER);
-        if (rc != -EINTR) {
+/* Has the lock back, of that depth, until then: 1 if it was abandoned; else 0, or the failure. */
+static int take_back_until(lua_State *L, wait *w, int depth, mp_time deadline) {
+    for (int again = 1; again > 0;) {
+        if (w->h->is_closed && w->of_lock->is_closed)
+            return -EBADF;
+        const mp_time until = deadline == MP_FOREVER ? mp_shared_wait(deadline) : deadline;
+        const int rc = mp_mutex_take_back(w->lock, depth, until);
+        if (rc != -EINTR && rc != -ETIMEDOUT) {
             if (rc < 0)
                 keep_failure(L, w, rc);
             return rc;
         }
-        if (mp_shared_try_on(L, rc, MP_AWAIT, MP_FOREVER) < 0)
+        again =
+            rc == -ETIMEDOUT && until == deadline ? 0 : mp_shared_try_on(L, rc, MP_AWAIT, deadline);
+        if (again < 0)
             keep_error(L, w);
     }
+    return -ETIMEDOUT;
+}
+
+/* The same, for a wait in which the lock's handle is at index 1. */
+static int take_back(lua_State *L, wait *w, int depth) {
+    int rc = -ETIMEDOUT;
+    if (w->error == 0)
+        rc = take_back_until(L, w, depth, MP_FOREVER);
+    if (rc == -ETIMEDOUT)
+        rc = take_back_until(L, w, depth, mp_sys_now() + PATIENCE);
+    return rc;
+}
+
+/* What is at index 1 and at that one, each in the other's place. */
+static void exchange(lua_State *L, int index) {
+    lua_pushvalue(L, 1);
+    lua_copy(L, index, 1);
+    lua_replace(L, index);
 }
 
 /* Waits with the lock given up; is_told: whether it was. 1 if the lock was abandoned, or 0. */
 static int wait_once(lua_State *L, const mp_handle *h, mp_time deadline, int *is_told) {
-    wait w = {.h = h, .lock = mp_condition_lock(h->object)};
+    const int top = lua_gettop(L);
     luaL_checkstack(L, 16, NULL);
+    push_lock(L, "wait");
+    wait w = {.h = h, .of_lock = lua_touserdata(L, -1), .lock = mp_condition_lock(h->object)};
     mp_condition_join(h->object, h->hold);
     const int depth = mp_mutex_give_up(w.lock);
     sleep_until(L, &w, deadline);
+    exchange(L, top + 1);
     const int rc = take_back(L, &w, depth);
+    exchange(L, top + 1);
     *is_told = !h->is_closed && mp_condition_leave(h->object, h->hold, w.error == 0);
-    if (w.error != 0) {
-        lua_settop(L, w.error);
-        lua_error(L);
-    }
-    return rc;
+    lua_settop(L, w.error != 0 ? w.error : top);
+    return w.error != 0 ? lua_error(L) : rc;
 }
 
 /* The stack of a wait: the word stands there before, for what was told is lost with an error. */
@@ -185,7 +213,7 @@ static int push_timeout(lua_State *L, int is_abandoned) {
 static const mp_handle *check_wait(lua_State *L, const char *method) {
     const mp_handle *h = check_held(L, method);
     if (mp_condition_waits(h->hold))
-        luaL_error(L, "mp.condition: %s: this process waits there already", method);
+        mp_lib_raise(L, "mp.condition: %s: this process waits there already", method);
     return h;
 }
 
@@ -220,8 +248,8 @@ static int asks(lua_State *L) {
 static int condition_wait_for(lua_State *L) {
     const mp_handle *h = check_wait(L, "wait_for");
     if (lua_type(L, 2) != LUA_TFUNCTION && luaL_getmetafield(L, 2, "__call") == LUA_TNIL)
-        return luaL_error(L, "mp.condition: wait_for: expected a function, not %s",
-                          luaL_typename(L, 2));
+        return mp_lib_raise(L, "mp.condition: wait_for: expected a function, not %s",
+                            luaL_typename(L, 2));
     const mp_time deadline = mp_shared_deadline(L, 3, "mp.condition: wait_for");
     int is_abandoned = 0;
     make_word(L);
@@ -239,9 +267,9 @@ static int condition_notify(lua_State *L) {
     int is_integer = 1;
     const lua_Integer n = lua_isnoneornil(L, 2) ? 1 : lua_tointegerx(L, 2, &is_integer);
     if (!is_integer || lua_type(L, 2) == LUA_TSTRING || n < 0)
-        return luaL_error(L,
-                          "mp.condition: notify: the number must be an integer from 0 on, not %s",
-                          luaL_tolstring(L, 2, NULL));
+        return mp_lib_raise(L,
+                            "mp.condition: notify: the number must be an integer from 0 on, not %s",
+                            mp_lib_describe(L, 2));
     mp_condition_notify(h->object, (uint64_t)n);
     return 0;
 }

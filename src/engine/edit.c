@@ -176,7 +176,7 @@ static int make_entry(mp_edit *c, const mp_value *v) {
     memcpy((char *)e + head, c->key->bytes, c->key->len);
     if (c->d->is_cache) {
         mp_recency_entry(c->fresh)->stamp = MP_NEVER_USED;
-        mp_recency_entry(c->fresh)->end = c->d->ttl == 0 ? 0 : mp_sys_now() + c->d->ttl;
+        mp_recency_entry(c->fresh)->end = mp_recency_end(c->d);
     }
     return 0;
 }

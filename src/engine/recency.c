@@ -113,6 +113,11 @@ void mp_recency_mend(dict_shared *d) {
     }
 }
 
+mp_time mp_recency_end(const dict_shared *d) {
+    const mp_time now = mp_sys_now();
+    return d->ttl == 0 || d->ttl >= MP_FOREVER - now ? 0 : now + d->ttl;
+}
+
 int mp_recency_is_over(const dict_shared *d, mp_ref block, mp_time now) {
     return d->ttl != 0 && mp_recency_entry(block)->end != 0 && now >= mp_recency_entry(block)->end;
 }

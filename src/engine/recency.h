@@ -20,6 +20,8 @@ void mp_recency_clear(dict_shared *d);
 mp_ref mp_recency_least(dict_shared *d);
 /* After a death: the ring as the stamps say. */
 void mp_recency_mend(dict_shared *d);
+/* When an entry that is set now is over; 0: never. */
+mp_time mp_recency_end(const dict_shared *d);
 int mp_recency_is_over(const dict_shared *d, mp_ref block, mp_time now);
 /* The first that is over and that nobody updates, of the next n slots; 0: none is. */
 mp_ref mp_recency_next_over(dict_shared *d, uint64_t n, mp_time now);
