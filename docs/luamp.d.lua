@@ -1050,6 +1050,13 @@ function mp.memory(options) end
 ---start first; where results are taken in order, first of as many as the window has (2048, or 4096 for `find`, if
 ---it is not given). The input must be a list or a range.
 ---@field weight? fun(item: any, index: integer): number
+---The path of a journal, a file that is made if it is not there: what tasks return is committed to it before it is
+---given out, and what is finished there is not run again. A journal that fails ends the call; `value.results` of that
+---error has what is in memory.
+---@field journal? string
+---Is given an item and its index, in the process of the pool, and returns what the journal knows it by, in place of the
+---index: a string or a number, another one for each item of the call.
+---@field key? fun(item: any, index: integer): string|number
 
 ---A single task, for `submit`.
 ---@class mp.pool.task
@@ -1069,6 +1076,93 @@ function mp.memory(options) end
 ---@field stdout? "inherit"|"null"|"capture"|string
 ---Where the program prints its error messages to.
 ---@field stderr? "inherit"|"null"|"capture"|string
+
+---What a journal tells of a task: the last time that it was recorded.
+---@class mp.journal.task
+---The number of its call among those that the script made with that journal.
+---@field call integer
+---What it is known by: its number, or what the option `key` gave.
+---@field key string|number
+---Its number in the input; of `reduce`, of its group.
+---@field task integer
+---Whether it has a result.
+---@field status "done"|"failed"
+---What kind of failure it was.
+---@field kind mp.error.kind?
+---The results or the message, shortened, to be read.
+---@field text string
+---The first result, if it is recorded.
+---@field result any?
+---All results; the field `n` says how many.
+---@field results table?
+---The error object of a failure.
+---@field error mp.error?
+---The number of the worker that ran it.
+---@field worker integer?
+---At which attempt.
+---@field attempt integer
+---When it began, in seconds since 1970; not known of one whose worker died.
+---@field started number?
+---When it ended.
+---@field ended number
+---CPU time that it took, in seconds.
+---@field cpu number?
+---The largest resident memory of its worker until it ended, in bytes.
+---@field memory integer?
+---The number of the run in which it was recorded.
+---@field run integer
+
+---What a journal tells of a call.
+---@class mp.journal.call
+---Its number.
+---@field call integer
+---The run that has made it last.
+---@field run integer
+---What was called, "pool:map" for example.
+---@field name string
+---Where its function stands: file and line.
+---@field place string?
+---How many items it has; nil where that is known at the end only.
+---@field items integer?
+---How many tasks were answered from the journal.
+---@field answered integer
+---When it began, in seconds since 1970.
+---@field started number
+---When it ended; nil where it has not come to its end.
+---@field ended number?
+
+---What a journal counts.
+---@class mp.journal.counts
+---How many tasks are done.
+---@field done integer
+---How many have failed.
+---@field failed integer
+
+---A journal, open to be read. It ends with its `<close>` variable.
+---@class mp.journal
+local journal = {} -- luacheck: ignore 241
+
+---Goes over tasks in the order in which they were recorded.
+---@param call? integer only those of that call
+---@return fun():mp.journal.task? next_task what a loop calls
+function journal:tasks(call) end
+
+---Goes over the tasks that have failed.
+---@param call? integer only those of that call
+---@return fun():mp.journal.task? next_task what a loop calls
+function journal:failures(call) end
+
+---Counts the tasks.
+---@param call? integer only those of that call
+---@return mp.journal.counts counts how many there are
+function journal:counts(call) end
+
+---The calls that there were.
+---@return mp.journal.call[] calls a list, by their numbers
+function journal:calls() end
+
+---Closes it; twice is harmless. Returns nothing.
+function journal:close() end
 
 ---What `stats` tells of a worker.
 ---@class mp.pool.worker_stats
@@ -1324,6 +1418,12 @@ function mp.find(f, input, options) end
 ---@return any acc what they all came to
 ---@return mp.error[]? errors with on_error="collect" what failed; `task`: which item, or the first of a lost chunk
 function mp.reduce(f, input, identity, combine, options) end
+
+---Opens the journal of calls, to read it, also while a program writes to it. It raises when there is none, or when it
+---is damaged.
+---@param path string the file
+---@return mp.journal j the journal
+function mp.journal(path) end
 
 ---The numbers from `a` to `b`, as a numeric `for` has them.
 ---@param a number the first one

@@ -41,9 +41,9 @@ local sleeps = 'until grep -q "^State:.S" /proc/$main/status; do sleep 0.01; don
 
 -- Runs the script (a text) with arguments, and sends the signal ("INT"), to its
 -- group or with `alone` to the main process only, `delay` seconds after it was
--- ready, or, with `asleep`, after it has come to wait. Returns its status as a shell tells it, what it wrote after "ready",
--- and its group's number; `seconds` from the signal to the end of its output,
--- which its children share.
+-- ready, or, with `asleep`, after it has come to wait. Returns its status as a
+-- shell tells it, what it wrote after "ready", and its group's number; `seconds`
+-- from the signal to the end of its output, which its children share.
 function driver.signalled(options)
     local dir = helper.tmpdir()
     local result = helper.run(command:format(helper.host, helper.script(options.script),

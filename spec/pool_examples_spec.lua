@@ -3,6 +3,7 @@
 local helper = require "spec.helper"
 local example = require "spec.example"
 local lfs = require "lfs"
+local mp = require "luamp"
 
 local root, run, succeeds, files = example.root, example.run, example.succeeds, example.files
 
@@ -146,6 +147,43 @@ describe("retry.lua", function()
         assert.equal("1\tsteady: answered at attempt 1\n2\tshaky: answered at attempt 3\n"
             .. "3\tslow: answered at attempt 2\n4\tdeadly: answered at attempt 2\n5\tnil\n"
             .. "task 5, attempt 1: 404 not found\nrun again:\t4\tworkers replaced:\t2\n", text)
+    end)
+end)
+
+describe("resume.lua", function()
+    local WAY <const> = "below 100001 the longest way has 77031: 350 steps\n"
+
+    it("goes on where it was killed", function()
+        local dir = helper.tmpdir()
+        local path = dir .. "/run.db"
+        local command = ("exec %s %s/scripts/resume.lua 40 %s"):format(helper.quote(helper.host), root, path)
+        local p <close> = mp.process { command = { "sh", "-c", command }, stdout = "null" }:start()
+        local known = helper.wait_until(function()
+            local ok, j = pcall(mp.journal, path)
+            local n = ok and j:counts().done or 0
+            if ok then j:close() end
+            return n >= 3 and n
+        end, "some results in the journal", 60)
+        p:kill()
+        p:join()
+        local before, now = succeeds(run("luamp scripts/resume.lua 40 " .. path))
+            :match("^40 stretches: (%d+) known from before, (%d+) run now\n" .. WAY .. "$")
+        assert.is_true(tonumber(before) >= known)
+        assert.equal(40, before + now)
+        assert.equal("40 stretches: 40 known from before, 0 run now\n" .. WAY,
+            succeeds(run("luamp scripts/resume.lua 40 " .. path)))
+    end)
+end)
+
+describe("report.lua", function()
+    it("tells of a run, and of the failures alone that it runs again", function()
+        local path = helper.tmpdir() .. "/run.db"
+        local first = succeeds(run("luamp scripts/report.lua " .. path))
+        assert.is_truthy(first:find("^8 tasks: 5 done, 3 failed\nslowest: large, 0.2 s or more\n"), first)
+        assert.is_truthy(first:find "\n2 x 404 not found: lost dog, lost key\n1 x 410 gone: old map\n")
+        assert.is_truthy(succeeds(run("luamp scripts/report.lua " .. path)):find "^8 tasks: 5 done, 3 failed\n")
+        local query = ("sqlite3 %s 'select sum(run = 1), sum(run = 2) from tasks'"):format(path)
+        assert.equal("5|3\n", helper.run(query).stdout)
     end)
 end)
 

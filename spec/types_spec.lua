@@ -123,6 +123,7 @@ local pool = mp.pool(1)
 of_class.future = select(2, debug.getupvalue(debug.getmetatable(pool:submit(math.abs, 1)).__index, 1))
 pool:terminate()
 of_class.pool = debug.getmetatable(pool).__index
+of_class.journal = upvalue(require "luamp.journal", "class").__index
 
 -- The function whose parameters are those of a method, and how many others it has before them.
 local function implementation(class, name, f)
@@ -163,6 +164,15 @@ local function each_function()
         i = i + 1
         return table.unpack(list[i] or {})
     end
+end
+
+-- A journal in which one task is done, and one has failed.
+local function journal_of_two()
+    local path = helper.tmpdir() .. "/run.db"
+    local made = helper.script_run(("mp.map(function(i) if i == 1 then error 'bad' end return i end, { 1, 2 }, "
+        .. "{ journal = %q, on_error = 'collect' })"):format(path))
+    assert.same({ 0, "" }, { made.status, made.stderr })
+    return mp.journal(path)
 end
 
 describe("the declared names", function()
@@ -240,6 +250,18 @@ describe("the declared names", function()
         end
         assert.same({ "error" }, names(classes["mp.future"].fields))
         assert.same({}, classes["mp.pool"].fields)
+    end)
+
+    it("are the methods of a journal, and the fields of what it tells", function()
+        local j <close> = journal_of_two()
+        assert.same(names(of_class.journal), names(classes["mp.journal"].methods))
+        local fields = {}
+        for task in j:tasks() do
+            for name in pairs(task) do fields[name] = true end
+        end
+        assert.same(names(fields), names(classes["mp.journal.task"].fields))
+        assert.same(names(j:calls()[1]), names(classes["mp.journal.call"].fields))
+        assert.same(names(j:counts()), names(classes["mp.journal.counts"].fields))
     end)
 
     it("are the options of pools, of their calls and of tasks", function()
@@ -406,6 +428,7 @@ describe("every name", function()
             ["event:close"] = { mp.event() },
             ["pool:close"] = { open },
             ["pool:resize"] = { other, 2 },
+            ["journal:close"] = { journal_of_two() },
             ["pool:terminate"] = { other },
         }
         for name, declaration, f in each_function() do

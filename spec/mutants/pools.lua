@@ -176,8 +176,8 @@ return {
     {
         name = "the groups of a reduction with a seed depend on the number of workers",
         file = "src/lua/luamp/calls.lua",
-        from = "p.crew.given.seed and SEEDED_GROUPS or ",
-        to = "p.crew.given.seed and SEEDED_GROUPS and ",
+        from = "is_fixed and FIXED_GROUPS or ",
+        to = "is_fixed and FIXED_GROUPS and ",
         spec = "spec/pool_spec.lua",
         filter = "differ by seed, call and index",
     },

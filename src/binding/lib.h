@@ -170,5 +170,6 @@ void mp_barrier_open(lua_State *L);
 void mp_condition_open(lua_State *L);
 void mp_dict_open(lua_State *L);
 void mp_list_open(lua_State *L);
+void mp_journal_open(lua_State *L);
 
 #endif

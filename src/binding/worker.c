@@ -22,6 +22,8 @@
 #include <stdio.h>
 #include <stdio_ext.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <time.h>
 
 #include "binding/codec.h"
 #include "binding/shared.h"
@@ -386,9 +388,26 @@ static int task(lua_State *L) {
     return 2;
 }
 
+static lua_Number seconds_of(struct timeval t) {
+    return (lua_Number)t.tv_sec + (lua_Number)t.tv_usec / 1e6;
+}
+
+/* usage(): the time of day, in seconds since 1970; the CPU time of this process, in seconds; and
+ * its largest resident memory so far, in bytes. */
+static int usage(lua_State *L) {
+    struct timespec t;
+    struct rusage u;
+    clock_gettime(CLOCK_REALTIME, &t);
+    getrusage(RUSAGE_SELF, &u);
+    lua_pushnumber(L, (lua_Number)t.tv_sec + (lua_Number)t.tv_nsec / 1e9);
+    lua_pushnumber(L, seconds_of(u.ru_utime) + seconds_of(u.ru_stime));
+    lua_pushinteger(L, (lua_Integer)u.ru_maxrss * 1024);
+    return 3;
+}
+
 void mp_worker_open(lua_State *L) {
-    static const luaL_Reg functions[] = {
-        {"serve", serve}, {"refuse", refuse}, {"task", task}, {"can_send", can_send}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"serve", serve},       {"refuse", refuse}, {"task", task},
+                                         {"can_send", can_send}, {"usage", usage},   {NULL, NULL}};
     luaL_newlib(L, functions);
     lua_setfield(L, -2, "worker");
 }

@@ -51,7 +51,9 @@ local function prepare(p, where, name, f, input, given, fields)
     local source = fields.source or p.from and p.from.source or inputs.source(where, input) -- before `pairs(t)`'s t
     local call = pool_options.call(where, given, p.defaults)
     call.source, call.where = source, where
-    call.mode, call.f = calls.as_called(name, f, source)
+    local mode
+    mode, call.f = calls.as_called(name, f, source)
+    call.mode = mode
     for key, value in next, fields do call[key] = value end
     call.has_window, call.window = call.window ~= nil, call.window or call.ahead
     if call.source.read then call.saved = {} end
@@ -60,6 +62,7 @@ local function prepare(p, where, name, f, input, given, fields)
     if p.from and p.from.source.list then
         call.is_inherited, call.f, call.mode = true, nil, "inherited"
     end
+    if call.journal then require "luamp.recorder".attach(call, mode, f, p.crew.given.seed) end
     return call
 end
 
@@ -144,7 +147,7 @@ end
 
 -- Of what is read, no more is kept than what is wanted.
 local function keep_if_true(call, index, is_true)
-    if is_true then call.list[index] = true else call.saved[index] = nil end
+    if is_true then call.list[index] = is_true elseif call.saved then call.saved[index] = nil end
 end
 
 -- The items of which f is true.
@@ -245,13 +248,14 @@ local function reader_of_groups(source, size)
 end
 
 local GROUP <const> = 64 -- items of an input whose length is not known
-local SEEDED_GROUPS <const> = 64
+local FIXED_GROUPS <const> = 64
 
-local function grouped(p, source, size)
+local function grouped(p, source, size, is_fixed)
     local grown = { in_worker = source.in_worker, group = size or GROUP, items = source }
     if source.list then
-        -- With a seed the groups, which have the random numbers, do not depend on the number of workers.
-        size = size or math.max(1, math.ceil(source.n / (p.crew.given.seed and SEEDED_GROUPS or 4 * p.crew.n)))
+        -- With a seed the groups, which have the random numbers, do not depend on the number of workers; nor do those
+        -- that a journal has.
+        size = size or math.max(1, math.ceil(source.n / (is_fixed and FIXED_GROUPS or 4 * p.crew.n)))
         grown.group = size
         grown.n, grown.list = (source.n + size - 1) // size, groups_of_list(source, size, p.from ~= nil)
     else
@@ -274,7 +278,8 @@ function calls.reduce(p, where, f, input, identity, combine, given)
     check_function(where, f)
     local source = p.from and p.from.source or inputs.source(where, input)
     calls.check_combine(where, combine, given)
-    source = grouped(p, source, pool_options.call(where, given, p.defaults).chunksize)
+    local of_call = pool_options.call(where, given, p.defaults)
+    source = grouped(p, source, of_call.chunksize, p.crew.given.seed or of_call.journal)
     local call = prepare(p, where, "reduce", f, nil, given, { list = {}, source = source, identity = { identity },
         chunksize = 1, group = source.group })
     await(p, call)

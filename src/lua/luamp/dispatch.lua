@@ -34,7 +34,7 @@ local MOST_TOGETHER <const> = 1024
 -- How many tasks of the call may go as a batch: of those whose results all come at the end.
 local function most_together(call)
     if not call.list or call.is_stream or call.arrivals or call.timeout or call.order or call.identity
-        or call.chunksize == 1 or not call.source.list and not call.is_inherited then return 0 end
+        or call.chunksize == 1 or call.recorder or not call.source.list and not call.is_inherited then return 0 end
     return math.min(call.chunksize or MOST_TOGETHER, MOST_TOGETHER)
 end
 
@@ -62,13 +62,14 @@ end
 --   is_short          its input was asked last, and had no item just then
 --   taken             of an iterator, how many results were taken from it; is_abandoned: nobody has that any more
 --   broken            what ended it that is no failure of a task: what its input raised, or the pool's end
+--   recorder          of a call with a journal (recorder.lua): keeps results back until they are committed
 function methods.add(d, call)
     d.n_calls = d.n_calls + 1
     call.number = d.n_calls
     call.next, call.n_out, call.n_ended, call.n_listed, call.last = 1, 0, 0, 0, call.source.n
     call.failures, call.again, call.rest = {}, {}, {}
     call.most = most_together(call)
-    call.call = d.crew:keep(call.mode, call.f, call.source.in_worker)
+    call.call = d.crew:keep(call.mode, call.f, call.source.in_worker, call.recorder ~= nil)
     if call.call == false then options.misuse(call.where, "too many calls of the pool at once") end
     if not call.call then
         local message = require "luamp.culprit" ({ call.f }, 1, "function")
@@ -96,6 +97,7 @@ end
 
 -- Ends the call when nothing more of it can come.
 function methods.settle(d, call)
+    if call.recorder then call.recorder:look(d) end
     if d.by_call[call.call] ~= call then return end -- its pool was terminated in between
     if call.list then
         local n_done, n_nil = d.crew:n_done(call.call)
@@ -169,7 +171,7 @@ local function heard(d, whose, index, how, id, attempt, ...)
     if how == "done" then -- also after a failure: who takes results may have those that came all the same
         call.n_ended, d.n_done = call.n_ended + 1, d.n_done + 1
         if call.saved and not call.keeps_items then call.saved[index] = nil end
-        call.done(call, index, ...)
+        if call.recorder then call.recorder:hold(d, index, id, attempt, ...) else call.done(call, index, ...) end
     end
     if call.phase ~= "active" then
         if how == "failed" and call.stopped_in == d.n_rounds then -- it is known by then
@@ -308,6 +310,7 @@ local function next_moment(d)
     local due = d.submissions:next_due() or math.huge
     for _, call in ipairs(d.active) do
         for _, task in ipairs(call.again) do due = math.min(due, task.due) end
+        if call.recorder then due = math.min(due, call.recorder.due) end
     end
     return due
 end

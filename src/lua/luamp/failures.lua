@@ -51,6 +51,8 @@ function failures.describe(d, call, index, how, id, attempt, value)
             message = how == "failed" and tostring(value) or "cannot receive the result: " .. tostring(value) }
     end
     e.task, e.worker, e.attempt, e.item = item_number(call, index, e.item), id, attempt, nil
+    if call.recorder then call.recorder.measures = e.measures end
+    e.measures = nil
     return e
 end
 

@@ -52,6 +52,7 @@ local mp = {
     reduce = function(f, input, identity, combine, given)
         return require "luamp.pool".reduce(f, input, identity, combine, given)
     end,
+    journal = function(path, ...) return require "luamp.journal"(path, ...) end,
     range = function(a, b, step) return require "luamp.inputs".range(a, b, step) end,
     chunks = function(path, size) return require "luamp.inputs".chunks(path, size) end,
     as_completed = function(futures, timeout) return require "luamp.future".as_completed(futures, timeout) end,

@@ -127,6 +127,9 @@ local function finish(p, ok, ...)
     end
     p.crew:kill()
     p.phase = "terminated"
+    if not has_ended then
+        p.dispatch:give_up(errors.new { kind = "cancelled", message = "the call has failed" }, true)
+    end
     p.dispatch:leave()
     if not has_ended then error(failure, 0) end
     return ...

@@ -16,7 +16,7 @@ local known = {
 
 local of_call = {
     chunksize = "integer", timeout = "number", retries = "any", on_error = "text", window = "integer",
-    weight = "callable",
+    weight = "callable", journal = "text", key = "callable",
 }
 
 local of_task = {
@@ -129,9 +129,11 @@ function pool_options.call(where, given, defaults)
     if given.on_error and given.on_error ~= "stop" and given.on_error ~= "collect" then
         misuse(where, "option 'on_error' must be \"stop\" or \"collect\", not %s", options.describe(given.on_error))
     end
+    if given.key and not given.journal then misuse(where, "option 'key' is for a call with a journal") end
     local chunksize = at_least_one(where, "chunksize", given.chunksize)
     return { chunksize = chunksize and math.min(chunksize, LARGEST_CHUNK), on_error = given.on_error or "stop",
-        timeout = check_timeout(where, given.timeout) or defaults.timeout, weight = given.weight, key = given.key,
+        timeout = check_timeout(where, given.timeout) or defaults.timeout, weight = given.weight,
+        journal = given.journal, key = given.key,
         retries = check_retries(where, given.retries) or defaults.retries,
         window = at_least_one(where, "window", given.window) }
 end

@@ -6,6 +6,7 @@
 -- read one by one, so that no more are read than can be put.
 --
 -- Inputs are the script's: what one raises ends its call, and an item that cannot be sent is the failure of its task.
+-- What the journal of a call answers is not put.
 
 local core = require "luamp.core"
 local errors = require "luamp.errors"
@@ -54,6 +55,11 @@ local function put(d, call, index, attempt, excluded)
     local item, is_there = item_at(d, call, index)
     local slot, words
     if not is_there then return false end
+    if call.recorder and attempt == 1 then
+        local ok, is_answered = pcall(call.recorder.answer, call.recorder, index, item)
+        if not ok then break_call(d, call, is_answered) end
+        if not ok or is_answered then return ok end
+    end
     if call.identity then
         slot, words = d.crew:put(call.call, call.timeout, call.chunksize, excluded, attempt, index,
             call.identity[1], item)
@@ -163,7 +169,7 @@ function putting.feed(d)
         local call = d.active[i]
         if call and call.phase == "active" then
             if call.again[1] then put_again(d, call) end
-            if call.source.list and not call.order and not call.identity then
+            if call.source.list and not call.order and not call.identity and not call.recorder then
                 feed_list(d, call)
             else
                 feed_others(d, call)

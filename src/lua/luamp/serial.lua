@@ -70,11 +70,11 @@ function methods.await_up(c)
     if not ok then error(e, 0) end
 end
 
-function methods.keep(c, mode, f, reader)
+function methods.keep(c, mode, f, reader, is_measured)
     local copied = copy(f)
     if not copied then return nil end
     c.n_kept = c.n_kept + 1
-    local call, is_whole = c.hooks.prepare(mode, copied[1], reader)
+    local call, is_whole = c.hooks.prepare(mode, copied[1], reader, is_measured)
     c.kept[c.n_kept] = { f = call, is_whole = is_whole, n_done = 0, n_nil = 0, n_arrived = 0 }
     return c.n_kept
 end
@@ -171,7 +171,10 @@ local function end_of(c, task, ok, ...)
         if not copied then ok, results[1] = false, c.hooks.unsendable(n, table.unpack(results, 1, n)) end
         if copied then results = copied end
     end
-    if not ok then results[1].item = worker.item end
+    if not ok then
+        results[1].item = worker.item
+        worker.note_measures(results[1])
+    end
     c.ended[#c.ended + 1] = { task = task, how = ok and "done" or "failed", n = ok and n or 1, results = results }
 end
 

@@ -77,6 +77,38 @@ local function inherited(from)
     end, from.is_whole
 end
 
+-- --- measures -------------------------------------------------------------------
+
+local usage = core.worker.usage
+local began, cpu_before -- of the last measured task that has begun here
+
+local function measured_results(from, cpu_at, ...)
+    local at, cpu_now, most = usage()
+    return from, at, cpu_now - cpu_at, most, ...
+end
+
+-- The function of a call that wants to know when a task began and ended (time of day, in seconds), how much CPU time
+-- it took, and the largest memory of the process until then, in bytes: they come before the results.
+local function measured(f, is_whole)
+    if is_whole then
+        return function(...)
+            began, cpu_before = usage()
+            return measured_results(began, cpu_before, f(...))
+        end
+    end
+    return function(...)
+        began, cpu_before = usage()
+        return measured_results(began, cpu_before, (f(...)))
+    end
+end
+
+-- Those of a task that has failed, in an error object's field for the pool.
+function worker.note_measures(e)
+    if not began then return end
+    local at, cpu_now, most = usage()
+    e.measures = { began, at, cpu_now - cpu_before, most }
+end
+
 -- --- randomness -----------------------------------------------------------------
 
 -- Random numbers of a task, and of what it starts, depend on the seed, the call and the task's number.
@@ -146,6 +178,7 @@ end
 local function failure(e)
     if not errors.is_error(e) then e = life.explain(errors.caught(e, life.name(life.own()), now.this.pid, "")) end
     e.item = worker.item
+    worker.note_measures(e)
     if not core.worker.can_send(e) then
         local plain = {}
         for key, value in next, e do plain[key] = value end
@@ -190,9 +223,15 @@ end
 -- What the binding calls: see worker.c.
 function worker.hooks(given, is_process)
     return {
-        prepare = function(mode, f, reader)
-            if mode == "inherited" then return inherited(given.from) end
-            return worker.function_of(mode, f, reader)
+        prepare = function(mode, f, reader, is_measured)
+            local call, is_whole
+            if mode == "inherited" then
+                call, is_whole = inherited(given.from)
+            else
+                call, is_whole = worker.function_of(mode, f, reader)
+            end
+            if is_measured then return measured(call, is_whole), true end
+            return call, is_whole
         end,
         before = given.seed and seeding(given.seed, is_process) or nil,
         after = given.max_rss and grown(given.max_rss) or nil,

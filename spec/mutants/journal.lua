@@ -1,0 +1,163 @@
+-- Broken builds of journals, and of resuming by them.
+local recorder, fingerprint = "src/lua/luamp/recorder.lua", "src/lua/luamp/fingerprint.lua"
+local file, binding = "src/lua/luamp/journal_file.lua", "src/binding/journal.c"
+local calls, of_file, kills = "spec/journal_spec.lua", "spec/journal_file_spec.lua", "spec/journal_kills_spec.lua"
+
+return {
+    {
+        name = "a result is given out before it is committed",
+        file = recorder,
+        from = "local ok, words = r.file:commit()",
+        to = "local ok, words = true, nil",
+        spec = calls, filter = "is given after it was committed",
+    },
+    {
+        name = "a program that is killed has given results that are not recorded",
+        file = recorder,
+        from = "    if not r.is_committed then\n        local ok, words = write(r)",
+        to = "    if not r.is_committed and r.n_held % 7 ~= 6 then\n        local ok, words = write(r)",
+        spec = kills, filter = "loses nothing", limit = 300,
+    },
+    {
+        name = "a result is held until another one comes",
+        file = recorder,
+        from = "r.due = math.min(core.clock() + LONGEST_HELD, r.last_commit + SHARE * r.cost)",
+        to = "r.due = math.huge",
+        spec = calls, filter = "is given after it was committed",
+    },
+    {
+        name = "what has failed is taken for a result",
+        file = recorder,
+        from = "AND status = 'done' AND function_hash",
+        to = "AND function_hash",
+        spec = calls, filter = "runs the rest",
+    },
+    {
+        name = "a task is known by its key alone, whatever its item",
+        file = recorder,
+        from = "AND argument_hash = ? AND",
+        to = "AND (argument_hash = ? OR 1) AND",
+        spec = calls, filter = "when its item has changed",
+    },
+    {
+        name = "a task is known whatever its function",
+        file = recorder,
+        from = "AND function_hash = ?\n",
+        to = "AND (function_hash = ? OR 1)\n",
+        spec = calls, filter = "when its function has changed",
+    },
+    {
+        name = "an upvalue does not count",
+        file = fingerprint,
+        from = "    if is_first or not name then put_upvalues(s, f) end",
+        to = "    if not is_first and not name then put_upvalues(s, f) end",
+        spec = calls, filter = "when an upvalue has changed",
+    },
+    {
+        name = "a global does not count",
+        file = fingerprint,
+        from = "put(s, rawget(globals, global))",
+        to = "put(s, global)",
+        spec = calls, filter = "when a global function",
+    },
+    {
+        name = "a function is known by the line where it stands, too",
+        file = fingerprint,
+        from = "if not ok or at ~= #code + 1 then return code end",
+        to = "if ok then return code end",
+        spec = calls, filter = "stands elsewhere",
+    },
+    {
+        name = "the order of a table's fields counts",
+        file = fingerprint,
+        from = "        return a[3] < b[3]\n",
+        to = "        return false\n",
+        spec = calls, filter = "deep in a table",
+    },
+    {
+        name = "a changed file is not seen in its pieces",
+        file = recorder,
+        from = "fingerprint.of(item, state_of(r, item))",
+        to = "fingerprint.of(item)",
+        spec = calls, filter = "piece of a file",
+    },
+    {
+        name = "two items may have one key",
+        file = recorder,
+        from = "if other and other ~= index then",
+        to = "if other and other == index then",
+        spec = calls, filter = "cannot be that of two items",
+    },
+    {
+        name = "the groups of a reduction depend on the workers, journal or not",
+        file = "src/lua/luamp/calls.lua",
+        from = "p.crew.given.seed or of_call.journal)",
+        to = "p.crew.given.seed)",
+        spec = calls, filter = "the same groups",
+    },
+    {
+        name = "a call that ends before its time forgets what it holds",
+        file = recorder,
+        from = [[    if call.phase ~= "active" or call.n_out]],
+        to = [[    if call.phase ~= "active" then return nothing_held(r) end
+    if call.n_out]],
+        spec = calls, filter = "ends before its time",
+    },
+    {
+        name = "a second program may write, too",
+        edits = {
+            { file = file, from = '.. "BEGIN IMMEDIATE")', to = '.. "BEGIN")' },
+            { file = file, from = "    if pid then raise((", to = "    if false then raise((" },
+        },
+        spec = of_file, filter = "to a second program",
+    },
+    {
+        name = "a child opens a journal of its parent",
+        file = binding,
+        from = [[f->pid == mp_proc_self() ? "open" : "inherited"]],
+        to = [[f->pid != 0 ? "open" : "inherited"]],
+        spec = of_file, filter = "is the parent's",
+    },
+    {
+        name = "the head of a file is not looked at",
+        file = binding,
+        from = [[return id == application ? "ours" : "database";]],
+        to = [[return id != ~application ? "ours" : "database";]],
+        spec = of_file, filter = "stays as it is: a",
+    },
+    {
+        name = "a damaged journal is written to",
+        file = file,
+        from = [[if ok and word ~= "ok" then]],
+        to = [[if not ok then]],
+        spec = of_file, filter = "a damaged journal stays as it is",
+    },
+    {
+        name = "a journal that was removed takes what nobody will see",
+        file = file,
+        from = [[    if sql.has_moved(j.db) then raise "was removed or replaced]],
+        to = [[    if not j.db then raise "was removed or replaced]],
+        spec = of_file, filter = "because it has gone",
+    },
+    {
+        name = "a limit of file sizes kills a program with a journal",
+        file = binding,
+        from = "sigaction(SIGXFSZ, &ignore, before);",
+        to = "sigaction(SIGXFSZ, ignore.sa_handler == NULL ? &ignore : NULL, before);",
+        spec = of_file, filter = "may not be so long",
+    },
+    {
+        name = "what is held is lost with a journal that fails",
+        file = recorder,
+        from = "    for _, held in ipairs(r.held) do\n        results",
+        to = "    for _, held in ipairs {} do\n        results",
+        spec = of_file, filter = "it has the rest",
+    },
+    {
+        name = "a journal whose program was killed while it made it is damaged",
+        file = file,
+        from = "if is_new or is_bare(db) then",
+        to = "if is_new then",
+        spec = of_file, filter = "killed while it was made",
+    },
+}
