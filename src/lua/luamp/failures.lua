@@ -51,6 +51,7 @@ function failures.describe(d, call, index, how, id, attempt, value)
             message = how == "failed" and tostring(value) or "cannot receive the result: " .. tostring(value) }
     end
     e.task, e.worker, e.attempt, e.item = item_number(call, index, e.item), id, attempt, nil
+    d.statistics:failed(call, e)
     return e
 end
 
