@@ -1174,8 +1174,75 @@ function journal:close() end
 ---@field state "idle"|"busy"
 ---How many tasks have ended in it, and in those that it has replaced.
 ---@field tasks integer
+---How long it took until its process was there and knew what it is. This and the next ones are what its time went into,
+---and that of those that it has replaced, in seconds up to now; together they are its life.
+---@field start number
+---How long it was in `init`.
+---@field init number
+---How long it had no task: it looked for one, or handed in what came of one.
+---@field wait number
+---How long it was in the tasks' functions, and what goes with these.
+---@field work number
+---How long it unpacked what tasks are given, and packed what they return, where either is more than some bytes.
+---@field send number
+---CPU time that its process has used, in seconds.
+---@field cpu number
+---How long its process could have run and had no CPU, in seconds: 0 where the kernel does not tell that.
+---@field delay number
+---The most memory that its process has had at once, in bytes, with what it shares with the script's; of one that has
+---ended the most that a program which it has run had, if that is more. nil while it is not known.
+---@field rss integer?
 
----What a pool has done, and what it does.
+---A task that took long.
+---@class mp.pool.slow_task
+---The call, as "pool:map".
+---@field call string
+---Where its function is defined, as "resize.lua:22"; nil where that cannot be said.
+---@field f string?
+---The number of its item, or of the task that was submitted; of a reduction that of its group's first item.
+---@field task integer
+---Which run of the task this was, from 1 on.
+---@field attempt integer
+---The worker that ran it.
+---@field worker integer
+---How long it ran. Of those that are hardly longer than the fifth some may be missing.
+---@field seconds number
+---When it began, in seconds after the pool was made.
+---@field began number
+---A short text of what it was given, as Lua is written; nil where that cannot be had.
+---@field input string?
+
+---Errors with the same message, but for the numbers in it.
+---@class mp.pool.error_group
+---The first line of it. Where messages differ in their numbers these are "#", but for lines of files.
+---@field message string
+---How many runs of tasks have failed so, those that were run again among them.
+---@field count integer
+---The kind of the first one, as of its error object.
+---@field kind mp.error.kind
+---The first one's call, as "pool:map".
+---@field call string
+---Its number, as of a slow task; nil where there is none.
+---@field task integer?
+---Its worker; nil where it has not come to one.
+---@field worker integer?
+---Which run of the task it was.
+---@field attempt integer?
+
+---What has cost a pool time, and what to do about it. `tostring` gives the text.
+---@class mp.pool.advice
+---What it is about: `"chunks"` (tasks are small), `"payloads"` (what tasks are given and return is large), `"tails"`
+---(the last workers of a call keep the others waiting), `"idle"` (workers have nothing to do) or `"cpu"` (they compute,
+---and are more than there are CPUs for them).
+---@field kind "chunks"|"payloads"|"tails"|"idle"|"cpu"
+---How much of the workers' time it has cost, from 0 to 1.
+---@field share number
+---A sentence or two, with the figures.
+---@field text string
+---The figures by their names: seconds, bytes and counts.
+---@field evidence table<string, number|string>
+
+---What a pool has done, and what it does. `tostring` makes a report of it, for people.
 ---@class mp.pool.stats
 ---The workers, by their numbers.
 ---@field workers mp.pool.worker_stats[]
@@ -1191,6 +1258,22 @@ function journal:close() end
 ---@field queued integer
 ---How many tasks are being run.
 ---@field running integer
+---Seconds since the pool was made, until its end.
+---@field elapsed number
+---How much of that there was something to do: a call went on, or a future was pending.
+---@field active number
+---The share of that time in which the workers were busy, from 0 to 1.
+---@field busy number
+---How many bytes tasks were given, and functions took.
+---@field given integer
+---How many bytes came back.
+---@field returned integer
+---The five tasks that took longest, the longest first.
+---@field slowest mp.pool.slow_task[]
+---Errors by their messages, the most frequent first: of 100 messages, then all others together.
+---@field errors mp.pool.error_group[]
+---What has cost time, the gravest first; empty where nothing did that is worth a word.
+---@field advice mp.pool.advice[]
 
 ---What a worker of a pool is, in `mp.worker`. All other keys are free: what `init` puts there, the tasks find there.
 ---@class mp.worker
@@ -1339,8 +1422,10 @@ function pool:terminate() end
 ---@param n integer|string how many there are to be, as of the option `workers`
 function pool:resize(n) end
 
----What the pool has done, and what it does at this moment.
----@return mp.pool.stats stats numbers of tasks, and the workers
+---What the pool has done, what it does at this moment, and what its workers' time went into. `print(pool:stats())`
+---prints a report: the workers, the slowest tasks with their inputs, errors by their messages, and advice with its
+---evidence. It may be asked at any time, also of a pool that has ended: the workers count as they go.
+---@return mp.pool.stats stats numbers of tasks, the workers and what their time went into, and advice
 function pool:stats() end
 
 ---A descriptor for event loops, which can be read from when the pool has something to do in this process, as any call

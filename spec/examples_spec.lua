@@ -32,7 +32,8 @@ end
 
 -- The words on the page that stand for numbers, as a pattern.
 local function pattern_of(text)
-    return "^" .. text:gsub("%p", "%%%0"):gsub("PID", "%%d+"):gsub("CPUS", "%%d+") .. "$"
+    return "^" .. text:gsub("%p", "%%%0"):gsub("PID", "%%d+"):gsub("CPUS", "%%d+")
+        :gsub("TIME", "[%%d.]+ [mun]?s"):gsub("NUMBER", "[%%d.]+") .. "$"
 end
 
 describe("the page of the examples", function()

@@ -8,7 +8,7 @@ local engine = {
     "sys", "frame", "store", "heap", "lock", "budget", "page", "family", "name", "gate",
     { "arena", "guard", "spans", "hold" }, "watch", "deadlock", { "queue", "record", "priority" }, "pipe",
     { "cells", "bulk" }, "named", "mutex", "semaphore", "event", "change", "line", "rwlock", "barrier", "condition",
-    "table", "value", { "dict", "edit", "stripe", "recency" }, "list",
+    "table", "value", { "dict", "edit", "stripe", "recency" }, "list", "times",
     { "board", "owner", "ends", "lane", "batch", "bell" },
     "output", "keeper", "setup", "exec", "picture", "image", "proc", "start",
 }
@@ -17,9 +17,9 @@ local modules = {
     "luamp.cpu", "luamp.signals", "luamp.register", "luamp.streams", "luamp.process_options", "luamp.command",
     "luamp.life", "luamp.sharing", "luamp.arrays", "luamp.synchronising", "luamp.arrival", "luamp.image",
     "luamp.outcome", "luamp.process", "luamp.future",
-    "luamp.wait", "luamp.scope", "luamp.inputs", "luamp.worker", "luamp.crew", "luamp.serial", "luamp.submit",
-    "luamp.failures", "luamp.putting", "luamp.dispatch", "luamp.pool_options", "luamp.fingerprint",
-    "luamp.journal_file", "luamp.recorder", "luamp.journal", "luamp.calls", "luamp.pool",
+    "luamp.wait", "luamp.scope", "luamp.inputs", "luamp.worker", "luamp.statistics", "luamp.crew", "luamp.serial",
+    "luamp.submit", "luamp.failures", "luamp.putting", "luamp.dispatch", "luamp.pool_options", "luamp.fingerprint",
+    "luamp.journal_file", "luamp.recorder", "luamp.journal", "luamp.calls", "luamp.advice", "luamp.pool",
     "luamp",
 }
 
@@ -29,7 +29,7 @@ local independent = { ["luamp.options"] = true, ["luamp.errors"] = true }
 -- The parts of the codec share what nobody else sees.
 local codec = {}
 for _, part in ipairs { "encoder", "exports", "names", "functions", "globals", "sending", "codec", "codec_lua",
-    "decode", "decoder", "decode_functions" } do
+    "decode", "decoder", "decode_functions", "glimpse" } do
     codec["src/binding/" .. part .. ".c"], codec["src/binding/" .. part .. ".h"] = true, true
 end
 local of_codec = {}
@@ -37,7 +37,8 @@ for _, part in ipairs { "exports", "wire", "encoder", "decoder" } do of_codec["b
 
 -- So do the parts of a board's owner.
 local of_board = { ["src/binding/board.c"] = true, ["src/binding/feed.c"] = true,
-    ["src/binding/ends.c"] = true, ["src/binding/future.c"] = true, ["src/binding/bell.c"] = true }
+    ["src/binding/ends.c"] = true, ["src/binding/future.c"] = true, ["src/binding/bell.c"] = true,
+    ["src/binding/statistics.c"] = true }
 
 -- And those that keep values.
 local of_values = { ["src/binding/values.c"] = true, ["src/binding/dict.c"] = true, ["src/binding/list.c"] = true }

@@ -204,3 +204,15 @@ describe("reduce.lua", function()
             .. "values:\t99\tmean:\t50.0\tvariance:\t816.66666666667\nuntouched:\t0\n", text)
     end)
 end)
+
+describe("stats.lua", function()
+    it("prints a report, whose advice helps", function()
+        local text = succeeds(run "luamp scripts/stats.lua report")
+        assert.matches("^2 workers, 18 tasks done, 2 failed, in ", text)
+        assert.matches('\nslowest tasks\n[^\n]+ pool:map task 20, worker %d: "panorama" %(scripts/stats.lua:14%)\n',
+            text)
+        assert.matches("\nerrors\n +2  no pixels in photo # %(", text)
+        assert.matches("the option 'weight' lets heavy ones begin first\n.*the largest first, tails are\tshort\n$",
+            text)
+    end)
+end)

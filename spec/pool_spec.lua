@@ -29,7 +29,7 @@ describe("mp.pool", function()
                 local workers = pool:stats().workers
                 assert.equal(3, #workers)
                 for i, w in ipairs(workers) do
-                    assert.same({ id = i, pid = w.pid, state = "idle", tasks = 0 }, w)
+                    assert.same({ i, "idle", 0 }, { w.id, w.state, w.tasks })
                     assert.is_true(helper.alive(w.pid) and w.pid ~= mp.getpid())
                 end
                 assert.matches("^mp.pool: 0x%x+ %(3 workers, open%)$", tostring(pool))

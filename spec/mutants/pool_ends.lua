@@ -39,8 +39,8 @@ return {
     {
         name = "a task of LUAMP_BACKEND=serial that is interrupted has no end",
         file = "src/lua/luamp/serial.lua",
-        from = "    end_of(c, task, table.unpack(ended, 1, ended.n))\n    if not",
-        to = "    if ended[1] then end_of(c, task, table.unpack(ended, 1, ended.n)) end\n    if not",
+        from = "    end_of(c, task, table.unpack(ended, 1, ended.n))\n    turn",
+        to = "    if ended[1] then end_of(c, task, table.unpack(ended, 1, ended.n)) end\n    turn",
         spec = "spec/serial_spec.lua",
         filter = "is interrupted with the task",
         limit = 20,

@@ -1,7 +1,7 @@
 /*
 ** board.h: the owner's side of a board for Lua, for the files that make it up: board.c, feed.c,
 ** which puts the items of a list, ends.c, what came of them, future.c, the futures of single tasks,
-** and bell.c, the descriptors for event loops.
+** bell.c, the descriptors for event loops, and statistics.c, what the workers' time went into.
 */
 #ifndef MP_BINDING_BOARD_H
 #define MP_BINDING_BOARD_H

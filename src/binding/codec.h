@@ -76,6 +76,13 @@ int mp_codec_encode_server(lua_State *L, int first, int n, mp_message *message);
 */
 int mp_codec_decode(lua_State *L, const char *bytes, size_t len, int is_ours);
 
+/*
+** A short text of the values in a message of the family, from the one numbered `from` on, goes
+** into `to`, which has that room, and gets a 0. It is made from the bytes alone: nothing is
+** decoded, and nothing can fail.
+*/
+void mp_codec_glimpse(const char *bytes, size_t len, uint64_t from, char *to, size_t room);
+
 /* Whether the stack has room for n values more. Raises "not enough memory" if it is that. */
 int mp_codec_has_room(lua_State *L, int n);
 

@@ -195,14 +195,14 @@ static const luaL_Reg functions[] = {
 static void open_core(lua_State *L) {
     luaL_checkversion(L);
     static void (*const openers[])(lua_State *) = {
-        mp_codec_open,     mp_names_open,      mp_interrupt_open, mp_output_open,
-        mp_life_open,      mp_process_open,    mp_system_open,    mp_shared_open,
-        mp_queue_open,     mp_pipe_open,       mp_waiting_open,   mp_inheriting_open,
-        mp_parcel_open,    mp_board_face_open, mp_bell_face_open, mp_worker_open,
-        mp_ends_face_open, mp_future_open,     mp_cells_open,     mp_buffer_open,
-        mp_acquiring_open, mp_mutex_open,      mp_semaphore_open, mp_event_open,
-        mp_rwlock_open,    mp_barrier_open,    mp_condition_open, mp_dict_open,
-        mp_list_open,      mp_journal_open};
+        mp_codec_open,      mp_names_open,      mp_interrupt_open, mp_output_open,
+        mp_life_open,       mp_process_open,    mp_system_open,    mp_shared_open,
+        mp_queue_open,      mp_pipe_open,       mp_waiting_open,   mp_inheriting_open,
+        mp_parcel_open,     mp_board_face_open, mp_bell_face_open, mp_worker_open,
+        mp_statistics_open, mp_ends_face_open,  mp_future_open,    mp_cells_open,
+        mp_buffer_open,     mp_acquiring_open,  mp_mutex_open,     mp_semaphore_open,
+        mp_event_open,      mp_rwlock_open,     mp_barrier_open,   mp_condition_open,
+        mp_dict_open,       mp_list_open,       mp_journal_open};
     lua_createtable(L, 0, 140); /* with room for all */
     luaL_setfuncs(L, functions, 0);
     luaL_newmetatable(L, "luamp.error");

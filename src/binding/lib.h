@@ -159,6 +159,7 @@ void mp_ends_face_open(lua_State *L);
 void mp_future_open(lua_State *L);
 void mp_board_face_open(lua_State *L);
 void mp_worker_open(lua_State *L);
+void mp_statistics_open(lua_State *L);
 void mp_cells_open(lua_State *L);
 void mp_buffer_open(lua_State *L);
 void mp_acquiring_open(lua_State *L);

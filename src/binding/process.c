@@ -343,10 +343,12 @@ static int has_entered(lua_State *L) {
     return 1;
 }
 
-/* cpu_time(handle): after the end: seconds. */
+/* cpu_time(handle): after the end: seconds; and the most memory that it had at once, in bytes. */
 static int cpu_time(lua_State *L) {
-    lua_pushnumber(L, (lua_Number)mp_proc_cpu_time(check_handle(L)->p) / 1e9);
-    return 1;
+    const mp_proc *p = check_handle(L)->p;
+    lua_pushnumber(L, (lua_Number)mp_proc_cpu_time(p) / 1e9);
+    lua_pushinteger(L, (lua_Integer)mp_proc_peak(p));
+    return 2;
 }
 
 /* signal(handle, number): true when it was sent, false when the child has ended. */

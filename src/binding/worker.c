@@ -35,6 +35,7 @@
 static struct {
     int slot;     /* of the task that it runs, or of the batch that it is in; -1: none */
     int is_begun; /* that task, or one of the batch */
+    int is_timed; /* and its function has ended */
     mp_given given;
     lua_Integer left;         /* tasks until it is replaced; 0: any number */
     unsigned long n_programs; /* that tasks have run, of which nothing is left */
@@ -56,6 +57,46 @@ static void push_hook(lua_State *L, const char *name) {
     lua_remove(L, -2);
 }
 
+/* --- what it spends its time on (engine/times.h) -------------------------------- */
+
+/* More bytes, of what a task is given, are not had in no time. */
+enum { SMALL = 64 };
+
+/* What it is about between two tasks. */
+static enum mp_doing between(void) {
+    return me.given.is_batch ? MP_WORKS : MP_WAITS;
+}
+
+/* What comes of the task takes no time to send: nothing, or one small value. */
+static int is_small(lua_State *L, int first, int n) {
+    const int type = n == 1 ? lua_type(L, first) : LUA_TTABLE;
+    return n == 0 || type == LUA_TNIL || type == LUA_TBOOLEAN || type == LUA_TNUMBER ||
+           (type == LUA_TSTRING && lua_rawlen(L, first) < SMALL);
+}
+
+/* Notes a task that has taken long, while what it was given is there. */
+static void note(mp_time took) {
+    const int has_function = me.given.task.call == MP_BOARD_NOT_KEPT;
+    mp_slow slow = {.took = took,
+                    .call_id = me.given.call_id,
+                    .index = me.given.task.index,
+                    .attempt = me.given.task.attempt};
+    if (me.given.bytes != NULL)
+        mp_codec_glimpse(me.given.bytes, me.given.len, has_function ? 2 : 1, slow.input,
+                         sizeof slow.input);
+    mp_times_note(&slow);
+}
+
+/* The task's function has ended, one way or the other, and the worker turns to that. */
+static void time_task(enum mp_doing next) {
+    if (me.is_timed)
+        return mp_times_turn_once(next);
+    const mp_time took = mp_times_end_task(next);
+    me.is_timed = 1;
+    if (took > 0)
+        note(took);
+}
+
 /* --- what a task is given ----------------------------------------------------- */
 
 static void decode(lua_State *L, const char *bytes, size_t len) {
@@ -67,6 +108,8 @@ static void decode(lua_State *L, const char *bytes, size_t len) {
 static void learn(lua_State *L, uint32_t call) {
     size_t len;
     const char *bytes = mp_board_function(call, &len);
+    mp_times_turn(MP_SENDS);
+    mp_times_given(len);
     push(L, me.functions);
     lua_pushnil(L);
     lua_rawseti(L, -2, call);
@@ -80,6 +123,7 @@ static void learn(lua_State *L, uint32_t call) {
     lua_pop(L, 1);
     me.ids[call] = me.given.call_id;
     me.has_learned = 1;
+    mp_times_turn(MP_WORKS);
 }
 
 /* Pushes the task's function, of the list at 1, and what that is given. */
@@ -90,10 +134,15 @@ static void push_task(lua_State *L) {
             learn(L, call);
         lua_rawgeti(L, 1, call);
     }
+    const int is_small = me.given.len <= SMALL;
+    if (!is_small)
+        mp_times_turn(MP_SENDS);
     if (me.given.is_batch && me.given.bytes == NULL)
         lua_pushinteger(L, (lua_Integer)me.given.task.index);
     else
         decode(L, me.given.bytes, me.given.len);
+    if (!is_small)
+        mp_times_turn(MP_WORKS);
 }
 
 /* --- what comes of it ----------------------------------------------------------- */
@@ -115,15 +164,20 @@ static int finish(enum mp_task_end end, const mp_message *m) {
                               .objects = m->objects,
                               .n_objects = m->n_objects};
     const int rc = me.given.is_batch ? mp_board_leave(end, &record) : finish_slot(end, &record);
-    if (rc == 0)
+    if (rc == 0) {
         me.is_begun = 0;
+        mp_times_returned(m->len);
+        mp_times_turn_once(between());
+    }
     return rc;
 }
 
 /* What was not begun of the batch is others'. */
 static void leave_batch(void) {
-    if (me.slot >= 0 && me.given.is_batch)
-        finish_slot(MP_TASK_DONE, NULL);
+    if (me.slot < 0 || !me.given.is_batch)
+        return;
+    mp_times_turn(MP_WAITS);
+    finish_slot(MP_TASK_DONE, NULL);
 }
 
 static void refuse_results(lua_State *L, int first, int n) {
@@ -196,13 +250,15 @@ static void fail(lua_State *L) {
 
 /* Takes the next slot: 1; or 0: there are no more for this worker. */
 static int take(lua_State *L) {
-    for (;;) {
-        me.slot = mp_board_take(&me.given);
-        if (me.slot >= 0 || me.slot == -EPIPE)
-            return me.slot >= 0;
+    mp_times_turn_once(MP_WAITS);
+    while ((me.slot = mp_board_take(&me.given)) < 0) {
+        if (me.slot == -EPIPE)
+            return 0;
         if (me.slot == -EINTR)
             mp_interrupt_check(L);
     }
+    mp_times_turn(MP_WORKS);
+    return 1;
 }
 
 /* Begins the next task: 1; or 0: there are no more for this worker. */
@@ -211,9 +267,12 @@ static int begin(lua_State *L) {
         if (me.slot < 0 && !take(L))
             return 0;
         if (!me.given.is_batch || mp_board_begin(&me.given))
-            return me.is_begun = 1;
+            break;
         leave_batch();
     }
+    mp_times_begin_task(me.given.len);
+    me.is_timed = 0;
+    return me.is_begun = 1;
 }
 
 static void call_before(lua_State *L) {
@@ -294,6 +353,7 @@ static int run(lua_State *L) {
                  call == MP_BOARD_NOT_KEPT ? LUA_MULTRET : me.n_results[call]);
         end_hook(L);
         clear_up(L);
+        time_task(is_small(L, 2, lua_gettop(L) - 1) ? between() : MP_SENDS);
         leave(L, MP_TASK_DONE, 2, lua_gettop(L) - 1);
     } while (!is_worn_out(L));
     leave_batch();
@@ -336,23 +396,35 @@ static int serve(lua_State *L) {
     const uint32_t lane = (uint32_t)luaL_checkinteger(L, 2) - 1;
     become_worker(L);
     lua_pushcfunction(L, caught);
+    mp_times_turn(MP_WAITS); /* before anybody knows that it does */
     mp_board_serve(h->object, lane);
     for (;;) {
         lua_settop(L, 3);
         lua_pushcfunction(L, run);
         if (lua_pcall(L, 0, 0, 3) == LUA_OK)
-            return 0;
+            break;
         if (!me.is_begun)
             return lua_error(L);
         lua_pushcfunction(L, clear_up_protected);
         if (lua_pcall(L, 0, 0, 0) != LUA_OK)
             lua_pop(L, 1);
+        time_task(MP_SENDS);
         fail(L);
         if ((me.left > 0 && --me.left == 0) || has_left_programs()) {
             leave_batch();
-            return 0;
+            break;
         }
     }
+    mp_times_leave();
+    return 0;
+}
+
+/* begin(board, id): this process is the worker of that number, and has its `init` before it. */
+static int begin_worker(lua_State *L) {
+    const mp_handle *h = mp_shared_handle(L, 1);
+    luaL_argcheck(L, h != NULL && h->kind == MP_KIND_BOARD, 1, "a board expected");
+    mp_times_begin(mp_board_own_times(h->object, (uint32_t)luaL_checkinteger(L, 2) - 1));
+    return 0;
 }
 
 /* refuse(board, id, e): this process will not serve, because of that error object. */
@@ -406,8 +478,9 @@ static int usage(lua_State *L) {
 }
 
 void mp_worker_open(lua_State *L) {
-    static const luaL_Reg functions[] = {{"serve", serve},       {"refuse", refuse}, {"task", task},
-                                         {"can_send", can_send}, {"usage", usage},   {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"begin", begin_worker}, {"serve", serve}, {"refuse", refuse}, {"task", task},
+        {"can_send", can_send},  {"usage", usage}, {NULL, NULL}};
     luaL_newlib(L, functions);
     lua_setfield(L, -2, "worker");
 }

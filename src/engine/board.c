@@ -119,6 +119,7 @@ int mp_board_open(mp_board *b, uint32_t lane) {
     atomic_store_explicit(&l->is_looking, 0, memory_order_relaxed);
     atomic_store_explicit(&l->ahead, 0, memory_order_relaxed);
     atomic_store_explicit(&l->n_said, 0, memory_order_relaxed);
+    mp_times_set(&l->times, MP_STARTS);
     atomic_store_explicit(&l->state, MP_LANE_STARTS, memory_order_release);
     return 0;
 }
@@ -148,6 +149,25 @@ enum mp_lane_state mp_board_lane(const mp_board *b, uint32_t lane, mp_at_work *a
 
 uint64_t mp_board_n_ended(const mp_board *b, uint32_t lane) {
     return b->lanes[lane].n_ended;
+}
+
+int mp_board_lost(const mp_board *b, uint32_t lane, mp_at_work *at_work) {
+    const lane_shared *l = mp_owner_lane(b, lane);
+    const uint32_t running = atomic_load_explicit(&l->running, memory_order_acquire);
+    if (running == 0 || running > MP_BOARD_SLOTS)
+        return 0;
+    const uint32_t state = mp_owner_state(b, running - 1), kind = mp_lane_kind(state);
+    *at_work = (mp_at_work){.slot = running - 1, .task = b->ledger[running - 1]};
+    return mp_lane_of(state) == lane && (kind == MP_SLOT_RUNNING || kind == MP_SLOT_DOOMED);
+}
+
+mp_times *mp_board_times(const mp_board *b, uint32_t lane) {
+    lane_shared *l = mp_owner_lane(b, lane);
+    return l == NULL ? NULL : &l->times;
+}
+
+uint64_t mp_board_call_id(const mp_board *b, uint32_t call) {
+    return call == MP_BOARD_NOT_KEPT ? 0 : b->shared->calls[call % MP_BOARD_CALLS].id;
 }
 
 const char *mp_board_refusal(const mp_board *b, uint32_t lane, size_t *len) {
@@ -440,11 +460,17 @@ static int has_news(const void *arg) {
     return 0;
 }
 
+mp_time mp_board_waited(const mp_board *b) {
+    return b->waited;
+}
+
 int mp_board_wait(mp_board *b, uint32_t quota, mp_time deadline) {
     board_shared *s = b->shared;
     if (quota != atomic_load_explicit(&s->quota, memory_order_relaxed))
         atomic_store_explicit(&s->quota, quota, memory_order_relaxed);
+    const mp_time from = has_news(b) ? 0 : mp_sys_now();
     const int rc = mp_gate_wait(&s->news, &s->work, has_news, b, deadline);
+    b->waited += from == 0 ? 0 : mp_sys_now() - from;
     const uint64_t changes = atomic_load_explicit(&s->changes, memory_order_acquire);
     if (changes != b->changes)
         mp_owner_count(b);

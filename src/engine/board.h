@@ -49,6 +49,7 @@
 
 #include "engine/arena.h"
 #include "engine/queue.h"
+#include "engine/times.h"
 #include "engine/watch.h"
 
 enum {
@@ -173,6 +174,8 @@ void mp_board_release(mp_board *b, uint32_t slot);
 ** have nothing to do. 0; -ETIMEDOUT: after a look or at the deadline; -EINTR.
 */
 int mp_board_wait(mp_board *b, uint32_t quota, mp_time deadline);
+/* How long the owner has done that so far. */
+mp_time mp_board_waited(const mp_board *b);
 
 /* A descriptor that is readable when there is something for the owner to do (bell.c), or -errno. */
 int mp_board_watch(mp_board *b);
@@ -216,6 +219,14 @@ typedef struct mp_at_work {
 enum mp_lane_state mp_board_lane(const mp_board *b, uint32_t lane, mp_at_work *at_work);
 /* How many tasks have ended there since the lane was opened. */
 uint64_t mp_board_n_ended(const mp_board *b, uint32_t lane);
+/* What the worker of a lane had begun, also if that does not get past it: whether there is such.
+ * For one that is dead. */
+int mp_board_lost(const mp_board *b, uint32_t lane, mp_at_work *at_work);
+
+/* What the workers of the lane have spent their time on; NULL: it was never opened. */
+mp_times *mp_board_times(const mp_board *b, uint32_t lane);
+/* Tells the functions apart that have that call's number in turn: as mp_given has it. */
+uint64_t mp_board_call_id(const mp_board *b, uint32_t call);
 /* Bytes that it left when it refused to serve. */
 const char *mp_board_refusal(const mp_board *b, uint32_t lane, size_t *len);
 
@@ -244,6 +255,9 @@ typedef struct mp_given {
     uint64_t call_id; /* tells the functions apart that had this call's number in turn */
     int is_batch;     /* its tasks are begun by mp_board_begin, and ended by mp_board_leave */
 } mp_given;
+
+/* The times of the worker that the calling process is to be. */
+mp_times *mp_board_own_times(mp_ref board, uint32_t lane);
 
 /*
 ** The calling process serves that lane from now on; or says that it will not, and why: 0, or as

@@ -107,6 +107,10 @@ static void become(mp_ref board, uint32_t lane, enum mp_lane_state state) {
     tell();
 }
 
+mp_times *mp_board_own_times(mp_ref board, uint32_t lane) {
+    return &lane_at(mp_arena_bytes(board), lane)->times;
+}
+
 void mp_board_serve(mp_ref board, uint32_t lane) {
     become(board, lane, MP_LANE_SERVES);
 }

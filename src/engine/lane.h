@@ -59,6 +59,7 @@ typedef struct lane_shared {
     mp_ref refusal;              /* why it does not serve, one of these blocks */
     uint64_t refusal_len;
     _Atomic uint64_t n_said; /* bytes so far; the last of them are in `said`, a ring */
+    mp_times times;          /* of all workers that the lane has had */
     _Alignas(64) uint16_t ring[MP_BOARD_SLOTS];
     char said[MP_BOARD_WORDS];
 } lane_shared;

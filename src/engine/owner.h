@@ -32,6 +32,7 @@ struct mp_board {
     } batch;
     _Atomic int64_t due; /* for bell.c; 0: no time is planned for; less: nothing is wanted */
     uint64_t n_bytes;    /* in blocks of what tasks are given */
+    mp_time waited;      /* for news */
     uint64_t n_kept;     /* functions so far */
     own_lane lanes[MP_BOARD_LANES];
     mp_call_count counts[MP_BOARD_CALLS];

@@ -37,6 +37,7 @@ struct mp_proc {
     int exitcode;
     int stolen;
     mp_time cpu_time; /* that it has used, with its own children's; after the end */
+    uint64_t peak;    /* of its memory, in bytes; after the end */
 };
 
 static mp_proc *children;
@@ -313,8 +314,10 @@ int mp_proc_ended(mp_proc *p) {
         return 0;
     if (rc != 0 && !end_of_stolen(p))
         return 0;
-    if (rc == 0)
+    if (rc == 0) {
         p->cpu_time = cpu_time_of(&used);
+        p->peak = (uint64_t)used.ru_maxrss * 1024;
+    }
     if (p->kin.is_program) {
         mp_family_ended(p->kin.member);
         waitid(P_PIDFD, (id_t)p->pidfd, &info, WEXITED | WNOHANG);
@@ -383,6 +386,10 @@ int mp_proc_signal(mp_proc *p, int signo) {
 
 mp_time mp_proc_cpu_time(const mp_proc *p) {
     return p->cpu_time;
+}
+
+uint64_t mp_proc_peak(const mp_proc *p) {
+    return p->peak;
 }
 
 int mp_proc_overran(const mp_proc *p) {

@@ -19,6 +19,7 @@ local errors = require "luamp.errors"
 local life = require "luamp.life"
 local outcome = require "luamp.outcome"
 local process = require "luamp.process"
+local statistics = require "luamp.statistics"
 local worker = require "luamp.worker"
 
 local board = core.board
@@ -196,6 +197,7 @@ local function bury(c, w, hear)
     local was = w.state
     local e = was == "refuses" and board.refusal(c.board, w.id) or cause_of(s)
     w.cause, w.overran, w.words = e, core.overran(s.handle), board.words(c.board, w.id)
+    statistics.ended(c, w)
     board.bury(c.board, w.id)
     c:collect(c.lists, c.arrivals, c.futures, hear)
     if not w.is_leaving then note_death(c, w, e, was) end
@@ -271,11 +273,12 @@ end
 -- keep(...), unkeep(call), put(call, limit, chunk, excluded, attempt, index, ...), put_parcel(the same,
 -- parcel), feed(the same, last, list, most, goes_on), split(), apply(as put, deadline, ...), tell(n), room(),
 -- retract(slot), recall(slot), runner(slot), doom(slot), n_waiting(), withdraw(call), doom_call(call),
--- is_running(call), n_done(call), arrived(call, index, arrivals), watch([is_for_others]), plan(seconds): what
--- binding/board.c and its neighbours say.
+-- is_running(call), n_done(call), arrived(call, index, arrivals), watch([is_for_others]), plan(seconds), call_id(call),
+-- times(id), share(), tail(from), slowest(): what binding/board.c and its neighbours say. For a bar that is drawn now
+-- and then share() is enough: how many nanoseconds all workers together were busy so far, and how many they waited.
 for _, name in ipairs { "keep", "unkeep", "put", "put_parcel", "feed", "split", "apply", "tell", "room", "retract",
     "recall", "runner", "doom", "n_waiting", "withdraw", "doom_call", "is_running", "n_done", "arrived", "watch",
-    "plan" } do
+    "plan", "call_id", "times", "share", "tail", "slowest" } do
     methods[name] = board[name] -- which finds the board in the crew
 end
 
@@ -332,6 +335,7 @@ function methods.kill(c)
         local s = w.process
         if s and s.status ~= "new" then
             while s.status == "running" and not process.has_ended(s) do core.await(s.handle, core.deadline()) end
+            statistics.ended(c, w)
             s.object:close()
         end
         if s then w.tasks = w.tasks + board.n_ended(c.board, w.id) end
@@ -344,6 +348,7 @@ local gone = {}
 -- Gives the board back, when no worker is left and no task: its memory is the next pool's at once, and
 -- not when this one is collected. A descriptor of it stays good for an event loop, so then it stays.
 function methods.leave(c)
+    c.final = statistics.final(c)
     board.forget(c.board)
     c[1], c.board, c.handle = nil, nil, nil
     setmetatable(c, gone.meta)
@@ -368,11 +373,11 @@ function gone.watch(c)
     return board.bell_fd(c.bell)
 end
 
-function gone.state_of(c)
-    local list = {}
-    for id = 1, c.n do list[id] = { id = id, state = "idle", tasks = c.workers[id].tasks } end
-    return list, 0
-end
+function gone.call_id() return 0 end
+function gone.share(c) return table.unpack(c.final.share) end
+function gone.tail() return 0, 0, 0 end
+function gone.slowest(c) return c.final.slowest end
+function gone.state_of(c) return statistics.copies(c.final.workers), 0 end
 
 gone.meta = { __index = setmetatable(gone, crew.meta) }
 
@@ -383,8 +388,9 @@ function methods.state_of(c)
         local w = c.workers[id]
         local _, call = board.lane(c.board, id)
         if call then running = running + 1 end
-        list[id] = { id = id, pid = w.process and w.process.pid, state = call and "busy" or "idle",
-            tasks = w.tasks + (w.process and board.n_ended(c.board, id) or 0) }
+        list[id] = statistics.of_worker(c, w, { id = id, pid = w.process and w.process.pid,
+            state = call and "busy" or "idle",
+            tasks = w.tasks + (w.process and board.n_ended(c.board, id) or 0) })
     end
     return list, running
 end

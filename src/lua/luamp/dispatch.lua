@@ -20,6 +20,7 @@ local life = require "luamp.life"
 local options = require "luamp.options"
 local putting = require "luamp.putting"
 local sharing = require "luamp.sharing"
+local statistics = require "luamp.statistics"
 local submit = require "luamp.submit"
 local future = require "luamp.future"
 
@@ -80,6 +81,7 @@ function methods.add(d, call)
     if not is_told(call) then d.lists[call.call] = call.list end
     d.arrivals[call.call], d.by_call[call.call] = call.arrivals, call
     d.active[#d.active + 1], call.phase = call, "active"
+    d.statistics:begin_call(call)
     if d.is_watched then d:run_beside() end
 end
 
@@ -90,6 +92,7 @@ local function drop(d, call)
             break
         end
     end
+    d.statistics:end_call(call)
     d.crew:unkeep(call.call)
     d.lists[call.call], d.arrivals[call.call], d.by_call[call.call] = nil, nil, nil
     if call.finished then call:finished() end
@@ -209,6 +212,7 @@ function methods.run_beside(d)
         life.wait_in_lua()
     end
     life.now.beside[d] = true
+    if not d.is_beside then d.statistics:enter() end
     d.is_beside = true
     if d.is_watched then d:plan() end
 end
@@ -222,6 +226,7 @@ local function leave_if_idle(d)
     local beside = life.now.beside
     if not beside or not beside[d] or not is_idle(d) then return end
     beside[d], d.is_beside = nil, false
+    d.statistics:leave()
     if next(beside) then return end
     life.now.beside = nil
     life.wait_in_lua()
@@ -254,6 +259,7 @@ function dispatch.new(crew, terms)
     local d = setmetatable({ crew = crew, active = {}, by_call = {}, lists = {}, arrivals = {}, n_calls = 0, n_done = 0,
         n_failed = 0, n_retried = 0, n_put = 0, n_rounds = 0, is_busy = false, is_beside = false, is_watched = false,
         ended = {}, unasked = {}, describe = failures.describe, wants_again = failures.wants_again }, dispatch.meta)
+    d.statistics = statistics.new(d)
     d.submissions = submit.new(d, terms)
     d.futures = d.submissions.futures
     d.hear = function(...) heard(d, ...) end
@@ -360,6 +366,7 @@ end
 
 -- No worker is left, and nothing will come.
 function methods.leave(d)
+    d.statistics:finish()
     if is_idle(d) and not d.is_watched then d.crew:leave() end
 end
 

@@ -53,6 +53,7 @@ function failures.describe(d, call, index, how, id, attempt, value)
     e.task, e.worker, e.attempt, e.item = item_number(call, index, e.item), id, attempt, nil
     if call.recorder then call.recorder.measures = e.measures end
     e.measures = nil
+    d.statistics:failed(call, e)
     return e
 end
 

@@ -3,6 +3,7 @@
 -- The workers are a crew (crew.lua); which task goes when, and what becomes of it, is dispatch.lua's
 -- and submit.lua's. Here are the options, and what each call makes of the results.
 
+local advice = require "luamp.advice"
 local calls = require "luamp.calls"
 local core = require "luamp.core"
 local crew = require "luamp.crew"
@@ -257,14 +258,15 @@ function methods.resize(object, n)
     p.crew:resize(pool_options.workers("pool:resize", n), "pool:resize")
 end
 
--- pool:stats(): what it has done, and what its workers do.
+-- pool:stats(): what it has done, what its workers do and what their time went into, its slowest tasks, its errors,
+-- and advice: see advice.lua, which makes a report of it when it is printed.
 function methods.stats(object)
     local p = state_of(object, "stats")
     if p.phase ~= "terminated" then p.dispatch:pump() end
     local workers, running = p.crew:state_of()
     local d = p.dispatch
-    return { workers = workers, done = d.n_done, failed = d.n_failed, retried = d.n_retried,
-        restarts = p.crew.restarts, queued = d:n_waiting(), running = running }
+    return advice.complete(d, { workers = workers, done = d.n_done, failed = d.n_failed, retried = d.n_retried,
+        restarts = p.crew.restarts, queued = d:n_waiting(), running = running })
 end
 
 -- pool:pollfd(): a descriptor that is readable when there is something to be taken in.

@@ -32,6 +32,7 @@ end
 -- An item that cannot be sent is the failure of its task. words: why, if there is no memory for it, nor will be.
 local function refuse(d, call, index, item, words)
     d:fail(call, index, failures.unsendable(call, index, item, words))
+    d.statistics:failed(call, call.failures[#call.failures])
 end
 
 -- Its input has raised something: that ends the call, whoever waits here just now.

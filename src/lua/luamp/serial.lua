@@ -8,6 +8,7 @@
 local core = require "luamp.core"
 local errors = require "luamp.errors"
 local life = require "luamp.life"
+local statistics = require "luamp.statistics"
 local worker = require "luamp.worker"
 
 local serial = {}
@@ -18,10 +19,11 @@ local NOT_KEPT <const> = 0
 -- Well below a power of two: a full table in which places come and go is made anew again and again.
 local MOST_SLOTS <const> = 3000
 
+-- The values as they come out of a message, and that.
 local function copy(...)
     local bytes, culprit = core.encode(...)
     if not bytes then return nil, culprit end
-    return table.pack(core.decode(bytes, true))
+    return table.pack(core.decode(bytes, true)), bytes
 end
 
 local function copy_if_possible(value)
@@ -37,6 +39,45 @@ function serial.inherited(f, list)
     return copy_if_possible(f), setmetatable({}, { __index = function(_, i) return copy_if_possible(list[i]) end })
 end
 
+-- --- what the time goes into ------------------------------------------------------
+
+-- As a worker of another crew counts it (engine/times.h); what the script does in between is not its time.
+local SLOWEST <const> = 5
+
+local function now() return math.floor(core.clock() * 1e9) end
+
+-- The process turns to that: how long it was about what was before.
+local function turn(c, doing)
+    local at = now()
+    local took = at - c.since
+    c.spent[c.doing], c.doing, c.since = c.spent[c.doing] + took, doing, at
+    return took
+end
+
+-- Notes a task that has taken long.
+local function note(c, task, took)
+    local list = c.slow
+    if list[SLOWEST] and took <= list[SLOWEST].took then return end
+    list[math.min(SLOWEST, #list + 1)] = { took = took, began = c.since - took, call_id = task.call, task = task.index,
+        attempt = task.attempt, worker = 1, input = task.input }
+    table.sort(list, function(a, b) return a.took > b.took end)
+end
+
+function methods.times(c)
+    local spent, n = c.spent, c.n_bytes
+    return 0, spent.init, spent.wait, spent.work, spent.send, c.workers[1].tasks, n.given, n.returned, 0
+end
+
+function methods.share(c)
+    return c.spent.work + c.spent.send, c.spent.wait, c.workers[1].tasks, c.n_bytes.given, c.n_bytes.returned, 0
+end
+
+function methods.tail() return 0, 0, 0 end
+function methods.slowest(c) return table.move(c.slow, 1, #c.slow, 1, {}) end
+function methods.call_id(_, call) return call end
+
+-- --- the crew ---------------------------------------------------------------------
+
 local function caught(value)
     local own = life.own()
     return errors.caught(value, life.name(own), own.pid, errors.traceback(2))
@@ -44,7 +85,8 @@ end
 
 function serial.new(_, _, given)
     local c = setmetatable({ n = 1, given = given, kept = {}, n_kept = 0, tasks = {}, first = 1, last = 0, n_tasks = 0,
-        ended = {}, restarts = 0, running = nil, n_listed = {}, broken = nil,
+        ended = {}, restarts = 0, running = nil, n_listed = {}, broken = nil, doing = "other", since = now(),
+        spent = { other = 0, init = 0, wait = 0, work = 0, send = 0 }, n_bytes = { given = 0, returned = 0 }, slow = {},
         workers = { { id = 1, tasks = 0 } } }, meta)
     life.own()
     c.hooks = worker.hooks(given)
@@ -66,7 +108,9 @@ function methods.await_up(c)
     local given = c.given
     if not given.init then return end
     local args = given.initargs or {}
+    turn(c, "init")
     local ok, e = as_worker(c, given.init, table.unpack(args, 1, args.n or #args))
+    turn(c, "other")
     if not ok then error(e, 0) end
 end
 
@@ -83,10 +127,13 @@ function methods.unkeep(c, call) c.kept[call] = nil end
 
 function methods.put(c, call, _, _, _, attempt, index, ...)
     if c.n_tasks >= MOST_SLOTS then return false end
-    local values = copy(...)
+    turn(c, "send")
+    local values, bytes = copy(...)
+    turn(c, "other")
     if not values then return nil end
-    c.last, c.n_tasks = c.last + 1, c.n_tasks + 1
-    c.tasks[c.last] = { call = call, attempt = attempt, index = index, values = values, slot = c.last }
+    c.last, c.n_tasks, c.n_bytes.given = c.last + 1, c.n_tasks + 1, c.n_bytes.given + #bytes
+    c.tasks[c.last] = { call = call, attempt = attempt, index = index, values = values, slot = c.last,
+        input = core.board.glimpse(bytes, call == NOT_KEPT and 2 or 1) }
     return c.last
 end
 
@@ -167,9 +214,9 @@ local function end_of(c, task, ok, ...)
     if ok and kept and not kept.is_whole then n = 1 end
     local results = { ... }
     if ok then
-        local copied = copy(table.unpack(results, 1, n))
+        local copied, bytes = copy(table.unpack(results, 1, n))
         if not copied then ok, results[1] = false, c.hooks.unsendable(n, table.unpack(results, 1, n)) end
-        if copied then results = copied end
+        if copied then results, c.n_bytes.returned = copied, c.n_bytes.returned + #bytes end
     end
     if not ok then
         results[1].item = worker.item
@@ -185,10 +232,14 @@ local function run_next(c)
     if not task then return false end
     c.tasks[c.first], c.first, c.n_tasks = nil, c.first + 1, c.n_tasks - 1
     c.running, c.end_children = task, worker.ender()
+    turn(c, "work")
     local ended = table.pack(call_task(c, task))
+    local took = turn(c, "send")
+    note(c, task, took)
     c.running = nil
     c.workers[1].tasks = c.workers[1].tasks + 1
     end_of(c, task, table.unpack(ended, 1, ended.n))
+    turn(c, "other")
     if not ended[1] and errors.is_error(ended[2]) and ended[2].kind == "interrupted" then error(ended[2], 0) end
     return true
 end
@@ -227,7 +278,9 @@ function methods.await(c, quota, deadline)
     local n = 0
     while n < quota and run_next(c) do n = n + 1 end
     if n > 0 then return true end
+    turn(c, "wait")
     local ready = core.poll({}, math.min(deadline, core.deadline(0.05)))
+    turn(c, "other")
     return ready and false
 end
 
@@ -254,8 +307,9 @@ function methods.kill(c)
 end
 
 function methods.state_of(c)
-    return { { id = 1, pid = core.getpid(), state = c.running and "busy" or "idle", tasks = c.workers[1].tasks } },
-        c.running and 1 or 0
+    local w = c.workers[1]
+    return { statistics.of_worker(c, w, { id = 1, pid = core.getpid(), state = c.running and "busy" or "idle",
+        tasks = w.tasks }) }, c.running and 1 or 0
 end
 
 return serial

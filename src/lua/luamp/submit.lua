@@ -147,6 +147,7 @@ local function keep(s, f)
     s.kept[f] = call -- also where it is not: to find that out takes long
     if call == NOT_KEPT then return call end
     s.needs[call], s.n_kept = needs, s.n_kept + 1
+    s.d.statistics:name(call, "pool:submit", f)
     return call
 end
 
@@ -180,6 +181,7 @@ local function give_up(s, fut, words)
     local e = errors.new { kind = "unsendable",
         message = ("%s: task %d: %s"):format(fut.terms.where, fut.number, words) }
     e.task, e.attempt = fut.number, fut.again and fut.again.attempt or 1
+    s.d.statistics:failed(fut.terms, e)
     future.failed(fut, e)
     return true
 end
@@ -237,6 +239,7 @@ local function refuse(s, fut, f, ...)
     s.d.n_failed = s.d.n_failed + 1
     local e = errors.new { kind = "unsendable", message = fut.terms.where .. ": " .. words }
     e.task, e.attempt = fut.number, 1
+    s.d.statistics:failed(fut.terms, e)
     future.failed(fut, e)
 end
 

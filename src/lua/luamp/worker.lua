@@ -252,6 +252,7 @@ end
 
 -- The body of a worker: for the board, as number `id`.
 function worker.main(board, id, given)
+    core.worker.begin(board, id)
     now.worker_of = package.loaded.luamp
     now.worker_of.worker = worker.make_state(id)
     now.cpu_divisor = given.cpu_divisor
