@@ -882,7 +882,7 @@ local barrier = {} -- luacheck: ignore 241
 function mp.barrier(options) end
 
 ---Waits until all have come. It breaks the barrier for all when the time is up, when a process ends in it, and when an
----error ends the wait.
+---error ends the wait, unless all have come by then: all of a round are let go, or none.
 ---@param timeout? number how long to wait, in seconds
 ---@return integer|nil place the place in which this process has come, from 1 on, or nil if the barrier is broken
 ---@return "broken"? why the word that says so

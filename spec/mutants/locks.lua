@@ -31,7 +31,7 @@ return {
                 to = "    (void)word;\n    lua_pushliteral(L, ABANDONED);" },
         },
         spec = "spec/allocation_spec.lua",
-        filter = "lock.acquire",
+        filter = "at all: lock",
     },
     of("lock", "who gets a dead one's lock is not told so", mutex,
         "take(m, word, own) ? 1 : -EBUSY;", "take(m, word, own) ? 0 : -EBUSY;", "when it is killed"),

@@ -6,7 +6,7 @@ return {
         from = "    local ok, results = pcall(results_of, hook, object)",
         to = "    at_work[object] = true\n    local ok, results = pcall(results_of, hook, object)",
         spec = "spec/allocation_spec.lua",
-        filter = "rwlock.send",
+        filter = "at all: rwlock",
     },
     {
         name = "a section calls what is no function",
