@@ -351,7 +351,7 @@ describe("mp.barrier", function()
 
     it("is not for mp.wait, and stands in the report of a deadlock", function()
         local b = mp.barrier(2)
-        misuse("mp.wait: item 1: there is nothing to be waited for", function() mp.wait { b } end)
+        misuse("mp.wait: item 1, an mp.barrier: there is nothing to be waited for", function() mp.wait { b } end)
         local run = helper.script_run [[
             local b = mp.barrier(3)
             local p = mp.process { name = "other", target = function(x) x:wait() end, args = { b } }:start()

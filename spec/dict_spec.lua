@@ -81,7 +81,7 @@ describe("a dict", function()
     it("refuses keys that are nil, NaN or of another type", function()
         local d = mp.dict()
         helper.misuse("mp.dict: set: a key cannot be nil", function() d:set(nil, 1) end)
-        helper.misuse("mp.dict: get: a key cannot be nil", function() d:get() end)
+        helper.misuse("mp.dict: get: a key cannot be nil", function() mp.lock():with(d.get, d) end)
         helper.misuse("mp.dict: set: a key cannot be NaN", function() d:set(0 / 0, 1) end)
         helper.misuse("mp.dict: add: a key must be a string, a number or a boolean, not table",
             function() d:add({}) end)

@@ -183,6 +183,7 @@ describe("mp.value", function()
 
     it("tells misuse at the caller's line", function()
         misuse("mp.value: unknown type 'int33' (did you mean 'int32'?)", function() mp.value "int33" end)
+        misuse("mp.value: unknown type 'i': it is int8 to int64, uint8", function() mp.value "i" end)
         misuse("mp.value: unknown type 'floot' (did you mean 'float'?)", function() mp.value("floot", 1) end)
         misuse("mp.value: the name of a type is expected, as \"int32\" or \"double\", not 5",
             function() mp.value(5) end)

@@ -171,8 +171,8 @@ static int return_results(lua_State *L, int status, lua_KContext context) {
 int mp_acquiring_with(lua_State *L) {
     const mp_handle *h = mp_acquiring_check(L, "with");
     if (lua_type(L, 2) != LUA_TFUNCTION && luaL_getmetafield(L, 2, "__call") == LUA_TNIL)
-        return luaL_error(L, "%s: with: expected a function, not %s", mp_shared_names[h->kind],
-                          luaL_typename(L, 2));
+        return mp_lib_raise(L, "%s: with: expected a function, not %s", mp_shared_names[h->kind],
+                            luaL_typename(L, 2));
     const int n_args = lua_gettop(L) - HELD_AT;
     held *it = new_held(L);
     lua_insert(L, HELD_AT);

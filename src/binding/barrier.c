@@ -148,7 +148,7 @@ static int barrier_wait(lua_State *L) {
     const mp_handle *h = check(L, "wait");
     const double seconds = mp_barrier_seconds(h->object);
     if (mp_barrier_waits(h->hold))
-        return luaL_error(L, "mp.barrier: wait: this process waits there already");
+        return mp_lib_raise(L, "mp.barrier: wait: this process waits there already");
     lua_settop(L, 2);
     if (lua_isnil(L, 2) && seconds >= 0) {
         lua_pushnumber(L, seconds);

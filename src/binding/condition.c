@@ -82,7 +82,7 @@ static int condition_hold(lua_State *L) {
 static mp_handle *check_held(lua_State *L, const char *method) {
     mp_handle *h = check(L, method);
     if (mp_mutex_holder(mp_condition_lock(h->object)) != mp_name_own())
-        luaL_error(L, "mp.condition: %s: this process does not hold its lock", method);
+        mp_lib_raise(L, "mp.condition: %s: this process does not hold its lock", method);
     return h;
 }
 
@@ -205,7 +205,7 @@ static int push_timeout(lua_State *L, int is_abandoned) {
 static const mp_handle *check_wait(lua_State *L, const char *method) {
     const mp_handle *h = check_held(L, method);
     if (mp_condition_waits(h->hold))
-        luaL_error(L, "mp.condition: %s: this process waits there already", method);
+        mp_lib_raise(L, "mp.condition: %s: this process waits there already", method);
     return h;
 }
 
@@ -239,8 +239,8 @@ static int asks(lua_State *L) {
 static int condition_wait_for(lua_State *L) {
     const mp_handle *h = check_wait(L, "wait_for");
     if (lua_type(L, 2) != LUA_TFUNCTION && luaL_getmetafield(L, 2, "__call") == LUA_TNIL)
-        return luaL_error(L, "mp.condition: wait_for: expected a function, not %s",
-                          luaL_typename(L, 2));
+        return mp_lib_raise(L, "mp.condition: wait_for: expected a function, not %s",
+                            luaL_typename(L, 2));
     const mp_time deadline = mp_shared_deadline(L, 3, "mp.condition: wait_for");
     int is_abandoned = 0;
     for (int is_told = 1; !asks(L); is_abandoned |= wait_once(L, h, deadline, &is_told)) {
@@ -257,9 +257,9 @@ static int condition_notify(lua_State *L) {
     int is_integer = 1;
     const lua_Integer n = lua_isnoneornil(L, 2) ? 1 : lua_tointegerx(L, 2, &is_integer);
     if (!is_integer || lua_type(L, 2) == LUA_TSTRING || n < 0)
-        return luaL_error(L,
-                          "mp.condition: notify: the number must be an integer from 0 on, not %s",
-                          luaL_tolstring(L, 2, NULL));
+        return mp_lib_raise(L,
+                            "mp.condition: notify: the number must be an integer from 0 on, not %s",
+                            mp_lib_describe(L, 2));
     mp_condition_notify(h->object, (uint64_t)n);
     return 0;
 }

@@ -44,7 +44,7 @@ static void check_number(lua_State *L, int index, const char *where, named *key)
     key->word = (uint64_t)lua_tointegerx(L, index, &is_integer);
     key->k = (mp_key){is_integer ? MP_KEY_INTEGER : MP_KEY_FLOAT, &key->word, sizeof key->word};
     if (number != number)
-        luaL_error(L, "%s: a key cannot be NaN", where);
+        mp_lib_raise(L, "%s: a key cannot be NaN", where);
     if (!is_integer)
         memcpy(&key->word, &number, sizeof key->word);
 }
@@ -56,7 +56,7 @@ static void check_key(lua_State *L, int index, const char *where, named *key) {
         key->k = (mp_key){MP_KEY_STRING, lua_tolstring(L, index, &len), 0};
         key->k.len = len;
         if (len > MP_KEY_LONGEST)
-            luaL_error(L, "%s: a key has 1 GiB at most", where);
+            mp_lib_raise(L, "%s: a key has 1 GiB at most", where);
         break;
     case LUA_TNUMBER:
         check_number(L, index, where, key);
@@ -67,11 +67,11 @@ static void check_key(lua_State *L, int index, const char *where, named *key) {
         break;
     case LUA_TNONE:
     case LUA_TNIL:
-        luaL_error(L, "%s: a key cannot be nil", where);
+        mp_lib_raise(L, "%s: a key cannot be nil", where);
         break;
     default:
-        luaL_error(L, "%s: a key must be a string, a number or a boolean, not %s", where,
-                   luaL_typename(L, index));
+        mp_lib_raise(L, "%s: a key must be a string, a number or a boolean, not %s", where,
+                     luaL_typename(L, index));
     }
 }
 
@@ -151,7 +151,7 @@ static int dict_set(lua_State *L) {
     mp_ref block = 0;
     check_key(L, 2, where, &key);
     if (lua_isnone(L, 3))
-        return luaL_error(L, "%s: expected a key and a value (nil removes)", where);
+        return mp_lib_raise(L, "%s: expected a key and a value (nil removes)", where);
     if (lua_isnil(L, 3)) {
         remove_key(L, h, &key, where, &block);
         if (block != 0)
@@ -194,8 +194,8 @@ static int dict_add(lua_State *L) {
         by.value = (mp_value){.type = MP_VALUE_INTEGER, .word = 1};
     } else {
         if (lua_type(L, 3) != LUA_TNUMBER)
-            return luaL_error(L, "%s: what is added must be a number, not %s", where,
-                              luaL_typename(L, 3));
+            return mp_lib_raise(L, "%s: what is added must be a number, not %s", where,
+                                luaL_typename(L, 3));
         mp_values_give(L, 3, &by);
     }
     int rc, has_collected = 0;
@@ -203,8 +203,8 @@ static int dict_add(lua_State *L) {
         rc = mp_dict_add(h->object, &key.k, &by.value, &sum, mp_values_deadline());
     while (again(L, rc, &has_collected));
     if (rc == -EINVAL)
-        return luaL_error(L, "%s: the value of key '%s' is not a number", where,
-                          luaL_tolstring(L, 2, NULL));
+        return mp_lib_raise(L, "%s: the value of key '%s' is not a number", where,
+                            luaL_tolstring(L, 2, NULL));
     if (rc < 0)
         return fail(L, where, rc);
     mp_values_push_word(L, &sum);
@@ -281,8 +281,8 @@ static int run_protected(lua_State *L, const mp_handle *h, int if_absent, const 
     update u = {.h = h, .where = where, .if_absent = if_absent};
     check_key(L, 2, where, &u.key);
     if (lua_type(L, 3) != LUA_TFUNCTION)
-        luaL_error(L, "%s: expected a key and a function, not %s", where,
-                   lua_isnone(L, 3) ? "nothing" : luaL_typename(L, 3));
+        mp_lib_raise(L, "%s: expected a key and a function, not %s", where,
+                     lua_isnone(L, 3) ? "nothing" : luaL_typename(L, 3));
     mp_values_open_room(&u.room);
     lua_settop(L, 3);
     lua_pushcfunction(L, run);
@@ -404,9 +404,9 @@ static int dict_tostring(lua_State *L) {
 }
 
 static int advise(lua_State *L, const char *name, const char *what) {
-    return luaL_error(L,
-                      "%s: '%s' %s: values are read with get(key) and written with set(key, value)",
-                      name, luaL_tolstring(L, 2, NULL), what);
+    return mp_lib_raise(
+        L, "%s: '%s' %s: values are read with get(key) and written with set(key, value)", name,
+        luaL_tolstring(L, 2, NULL), what);
 }
 
 /* What is no method: upvalue 1 is the class. */
@@ -417,8 +417,8 @@ static int dict_index(lua_State *L) {
 static int dict_newindex(lua_State *L) {
     const char *name = lua_tostring(L, lua_upvalueindex(1)), *field = luaL_tolstring(L, 2, NULL);
     if (strcmp(name, "mp.cache") == 0 && (strcmp(field, "size") == 0 || strcmp(field, "ttl") == 0))
-        return luaL_error(L, "%s: '%s' is read-only; it is given as an option: %s{%s=...}", name,
-                          field, name, field);
+        return mp_lib_raise(L, "%s: '%s' is read-only; it is given as an option: %s{%s=...}", name,
+                            field, name, field);
     return advise(L, name, "cannot be assigned");
 }
 

@@ -8,6 +8,7 @@
 */
 #include "binding/lib.h"
 
+#include <stdarg.h>
 #include <string.h>
 
 #include "binding/codec.h"
@@ -68,6 +69,14 @@ int mp_lib_misuse(lua_State *L) {
     return lua_error(L);
 }
 
+int mp_lib_raise(lua_State *L, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    lua_pushvfstring(L, format, args);
+    va_end(args);
+    return mp_lib_misuse(L);
+}
+
 const char *mp_lib_describe(lua_State *L, int index) {
     enum { SHOWN = 40 };
     switch (lua_type(L, index)) {
@@ -81,7 +90,11 @@ const char *mp_lib_describe(lua_State *L, int index) {
     case LUA_TBOOLEAN:
         return lua_pushstring(L, lua_toboolean(L, index) ? "true" : "false");
     default:
-        return lua_pushstring(L, lua_isnoneornil(L, index) ? "nil" : luaL_typename(L, index));
+        if (lua_isnoneornil(L, index))
+            return lua_pushliteral(L, "nil");
+        if (luaL_getmetafield(L, index, "__name") == LUA_TSTRING)
+            return lua_tostring(L, -1);
+        return lua_pushstring(L, luaL_typename(L, index));
     }
 }
 

@@ -84,6 +84,8 @@ void mp_interrupt_end_hook(lua_State *L);
 ** library, however deep inside we are.
 */
 int mp_lib_misuse(lua_State *L);
+/* The same for a message that is made as lua_pushfstring does. */
+int mp_lib_raise(lua_State *L, const char *format, ...);
 
 /* Pushes how a message speaks of the value at that index. */
 const char *mp_lib_describe(lua_State *L, int index);

@@ -30,7 +30,7 @@ static int new_list(lua_State *L) {
 
 static void check_value(lua_State *L, int index, const char *where) {
     if (lua_isnoneornil(L, index))
-        luaL_error(L, "%s: a list cannot hold nil", where);
+        mp_lib_raise(L, "%s: a list cannot hold nil", where);
 }
 
 /* What the value at `index` is in a list. */
@@ -57,15 +57,14 @@ static lua_Integer check_position(lua_State *L, int index, const char *where) {
     int is_integer;
     const lua_Integer i = lua_tointegerx(L, index, &is_integer);
     if (lua_type(L, index) != LUA_TNUMBER || !is_integer)
-        luaL_error(L, "%s: a position must be an integer, not %s", where,
-                   lua_type(L, index) == LUA_TNUMBER ? luaL_tolstring(L, index, NULL)
-                                                     : luaL_typename(L, index));
+        mp_lib_raise(L, "%s: a position must be an integer, not %s", where,
+                     mp_lib_describe(L, index));
     return i;
 }
 
 static int fail(lua_State *L, const char *where, lua_Integer i, int rc) {
     if (rc == -ERANGE)
-        return luaL_error(L, "%s: position %I is out of bounds", where, i);
+        return mp_lib_raise(L, "%s: position %I is out of bounds", where, i);
     return mp_shared_fail(L, where, rc);
 }
 
@@ -107,7 +106,7 @@ static int list_insert(lua_State *L) {
     static const char where[] = "mp.list: insert";
     const int n = lua_gettop(L);
     if (n != 2 && n != 3)
-        return luaL_error(L, "%s: expected a value, or a position and a value", where);
+        return mp_lib_raise(L, "%s: expected a value, or a position and a value", where);
     const lua_Integer i = n == 3 ? check_position(L, 2, where) : 0;
     check_value(L, n, where);
     if (n == 3 && i == 0) /* for the engine that is the end */
@@ -179,12 +178,13 @@ static int list_extend(lua_State *L) {
     const mp_handle *h = check(L, "extend");
     static const char where[] = "mp.list: extend";
     if (lua_type(L, 2) != LUA_TTABLE)
-        return luaL_error(L, "%s: expected a list of values, not %s", where, luaL_typename(L, 2));
+        return mp_lib_raise(L, "%s: expected a list of values, not %s", where,
+                            mp_lib_describe(L, 2));
     const lua_Integer n = luaL_len(L, 2);
     lua_settop(L, 2);
     lua_pushnil(L);
     if (n == 0 && lua_next(L, 2) != 0)
-        return luaL_error(L, "%s: the table has keys, and no values in order", where);
+        return mp_lib_raise(L, "%s: the table has keys, and no values in order", where);
     lua_settop(L, 2);
     load *l = new_load(L, (size_t)n);
     for (lua_Integer i = 1; i <= n; i++) {
@@ -217,10 +217,15 @@ static int list_index(lua_State *L) {
     static const char where[] = "mp.list: l[i]";
     mp_room room;
     if (lua_type(L, 2) == LUA_TSTRING) {
+        const char *field = lua_tostring(L, 2);
         lua_settop(L, 2);
+        lua_pushvalue(L, 2);
         lua_rawget(L, lua_upvalueindex(1));
         if (lua_isnil(L, -1))
-            return luaL_error(L, "mp.list: it has no such method, and its positions are integers");
+            return mp_lib_raise(L,
+                                "mp.list: '%s' is no method: values are read by their positions, "
+                                "and added by insert and extend",
+                                field);
         return 1;
     }
     const mp_handle *h = check(L, "[]");

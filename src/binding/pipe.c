@@ -11,8 +11,8 @@ static mp_ref check_end(lua_State *L, const char *method, int way) {
     mp_ref queues[2];
     mp_pipe_queues(mp_shared_check(L, MP_KIND_END, "mp.pipe", method)->object, queues);
     if (queues[way] == 0)
-        luaL_error(L, "mp.pipe: %s: this end only %s", method,
-                   way == MP_END_WRITES ? "receives" : "sends");
+        mp_lib_raise(L, "mp.pipe: %s: this end only %s", method,
+                     way == MP_END_WRITES ? "receives" : "sends");
     return queues[way];
 }
 

@@ -112,16 +112,17 @@ int mp_shared_put_failed(lua_State *L, const char *where, int rc) {
 
 void mp_shared_check_item(lua_State *L, int index, const char *where) {
     if (lua_isnoneornil(L, index))
-        luaL_error(L, "%s: nil is no item", where);
+        mp_lib_raise(L, "%s: nil is no item", where);
 }
 
 static long double check_priority(lua_State *L, int index, const char *where) {
     const long double priority =
         lua_isinteger(L, index) ? (long double)lua_tointeger(L, index) : lua_tonumber(L, index);
     if (lua_type(L, index) != LUA_TNUMBER)
-        luaL_error(L, "%s: the priority must be a number, not %s", where, luaL_typename(L, index));
+        mp_lib_raise(L, "%s: the priority must be a number, not %s", where,
+                     luaL_typename(L, index));
     if (isnan(priority))
-        luaL_error(L, "%s: the priority is not a number (NaN)", where);
+        mp_lib_raise(L, "%s: the priority is not a number (NaN)", where);
     return priority;
 }
 
@@ -248,15 +249,15 @@ static int queue_put_many(lua_State *L) {
     const mp_handle *h = check(L, "put_many");
     const char *where = WHERE(h, "put_many");
     if (mp_queue_has_priorities(h->object))
-        return luaL_error(L, "%s: each item needs a priority of its own: put them one by one",
-                          where);
+        return mp_lib_raise(L, "%s: each item needs a priority of its own: put them one by one",
+                            where);
     if (lua_type(L, 2) != LUA_TTABLE)
-        return luaL_error(L, "%s: expected a list of items, not %s", where, luaL_typename(L, 2));
+        return mp_lib_raise(L, "%s: expected a list of items, not %s", where, luaL_typename(L, 2));
     const mp_time deadline = mp_shared_deadline(L, 3, where);
     const lua_Integer n = luaL_len(L, 2);
     lua_pushnil(L);
     if (n == 0 && lua_next(L, 2) != 0)
-        return luaL_error(L, "%s: the table has keys, and no items", where);
+        return mp_lib_raise(L, "%s: the table has keys, and no items", where);
     lua_settop(L, 3);
     load *l = new_load(L, (size_t)n);
     lua_toclose(L, -1);
@@ -397,8 +398,8 @@ static int queue_get_many(lua_State *L) {
     int is_integer;
     const lua_Integer max = lua_tointegerx(L, 2, &is_integer);
     if (!is_integer || max < 1)
-        return luaL_error(L, "%s: the number of items must be an integer from 1 on, not %s", where,
-                          lua_isnone(L, 2) ? "nil" : luaL_tolstring(L, 2, NULL));
+        return mp_lib_raise(L, "%s: the number of items must be an integer from 1 on, not %s",
+                            where, lua_isnone(L, 2) ? "nil" : luaL_tolstring(L, 2, NULL));
     const mp_time deadline = mp_shared_deadline(L, 3, where);
     lua_createtable(L, max < MP_QUEUE_BATCH ? (int)max : MP_QUEUE_BATCH, 0);
     lua_Integer n = 0;
@@ -434,7 +435,7 @@ static int queue_task_done(lua_State *L) {
     const char *where = WHERE(h, "task_done");
     int rc = mp_queue_done(h->object, h->hold);
     if (rc == -EINVAL)
-        return luaL_error(L, "%s: called more often than items were taken", where);
+        return mp_lib_raise(L, "%s: called more often than items were taken", where);
     return rc < 0 ? mp_shared_fail(L, where, rc) : 0;
 }
 

@@ -36,10 +36,10 @@ static int semaphore_release(lua_State *L) {
     int is_integer = 1;
     const lua_Integer n = lua_isnoneornil(L, 2) ? 1 : lua_tointegerx(L, 2, &is_integer);
     if (!is_integer || lua_type(L, 2) == LUA_TSTRING || n < 1)
-        return luaL_error(L,
-                          "%s: release: the number of units must be an integer from 1 on, not %s",
-                          mp_shared_names[h->kind],
-                          lua_type(L, 2) == LUA_TNUMBER ? lua_tostring(L, 2) : luaL_typename(L, 2));
+        return mp_lib_raise(
+            L, "%s: release: the number of units must be an integer from 1 on, not %s",
+            mp_shared_names[h->kind],
+            lua_type(L, 2) == LUA_TNUMBER ? lua_tostring(L, 2) : luaL_typename(L, 2));
     const int rc = mp_semaphore_release(h->object, h->hold, (uint64_t)n);
     return rc < 0 ? mp_acquiring_fail(L, h, "release", rc) : 0;
 }

@@ -136,7 +136,7 @@ int mp_shared_fail(lua_State *L, const char *where, int rc) {
 void mp_shared_check_open(lua_State *L) {
     const mp_handle *h = mp_shared_handle(L, 1);
     if (h != NULL && h->is_closed)
-        luaL_error(L, "%s: it was closed meanwhile", mp_shared_names[h->kind]);
+        mp_lib_raise(L, "%s: it was closed meanwhile", mp_shared_names[h->kind]);
 }
 
 int mp_shared_makes_room(lua_State *L, int rc) {
@@ -152,10 +152,10 @@ mp_time mp_shared_deadline(lua_State *L, int index, const char *where) {
         return MP_FOREVER;
     const lua_Number seconds = lua_tonumber(L, index);
     if (lua_type(L, index) != LUA_TNUMBER)
-        luaL_error(L, "%s: the timeout must be a number of seconds, not %s", where,
-                   luaL_typename(L, index));
+        mp_lib_raise(L, "%s: the timeout must be a number of seconds, not %s", where,
+                     luaL_typename(L, index));
     if (seconds != seconds)
-        luaL_error(L, "%s: the timeout is not a number (NaN)", where);
+        mp_lib_raise(L, "%s: the timeout is not a number (NaN)", where);
     return mp_sys_deadline(seconds);
 }
 
@@ -275,7 +275,7 @@ mp_handle *mp_shared_check(lua_State *L, enum mp_kind kind, const char *class, c
     mp_handle *h = mp_shared_handle(L, 1);
     const char *wrong = wrong_with(h, kind);
     if (wrong != NULL)
-        luaL_error(L, "%s: %s: %s", class, method, wrong);
+        mp_lib_raise(L, "%s: %s: %s", class, method, wrong);
     ensure_hold(L, h);
     return h;
 }
@@ -422,9 +422,9 @@ static int handle_newindex(lua_State *L) {
     const char *key = luaL_tolstring(L, 2, NULL), *name = mp_shared_names[h->kind];
     if (options[h->kind] == NULL ||
         strstr(options[h->kind], lua_pushfstring(L, " %s ", key)) == NULL)
-        return luaL_error(L, "%s: its fields cannot be assigned ('%s')", name, key);
-    return luaL_error(L, "%s: field '%s' is read-only; it is given as an option: %s{%s=...}", name,
-                      key, name, key);
+        return mp_lib_raise(L, "%s: its fields cannot be assigned ('%s')", name, key);
+    return mp_lib_raise(L, "%s: field '%s' is read-only; it is given as an option: %s{%s=...}",
+                        name, key, name, key);
 }
 
 void mp_shared_class(lua_State *L, const char *name, const luaL_Reg *methods,

@@ -166,7 +166,7 @@ int mp_shared_pollfd(lua_State *L) {
     lua_settop(L, 1);
     const mp_ref object = mp_shared_awaited(mp_shared_handle(L, 1), MP_AWAIT, &why);
     if (object == 0)
-        return luaL_error(L, "%s: pollfd: %s", class, why);
+        return mp_lib_raise(L, "%s: pollfd: %s", class, why);
     const int fd = class_of(object)->watch(object, MP_AWAIT);
     const int rc = fd < 0 ? fd : mp_watch_keep();
     if (rc < 0)

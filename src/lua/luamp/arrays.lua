@@ -16,6 +16,9 @@ local function type_of(where, name)
     if type(name) ~= "string" then
         misuse(where, "the name of a type is expected, as \"int32\" or \"double\", not %s", describe(name))
     end
+    if #name == 1 then -- a code of C's or Python's, which is near to any name
+        misuse(where, "unknown type '%s': it is int8 to int64, uint8 to uint64, float, double, integer or number", name)
+    end
     misuse(where, "unknown type '%s' (did you mean '%s'?)", name, (options.nearest(name, core.cell_types)))
 end
 

@@ -66,7 +66,11 @@ function options.describe(value)
     local kind = type(value)
     if value == nil then return "nothing" end
     if kind == "string" then return ("the string %q"):format(#value < 40 and value or value:sub(1, 40) .. "...") end
+    if value ~= value then return "NaN" end
     if kind == "number" or kind == "boolean" then return tostring(value) end
+    local mt = debug.getmetatable(value)
+    local name = type(mt) == "table" and rawget(mt, "__name")
+    if type(name) == "string" and name:find "^mp%." then return "an " .. name end
     return article(kind)
 end
 

@@ -143,7 +143,8 @@ end
 function synchronising.condition(...)
     local lock = ...
     if select("#", ...) > 1 or lock ~= nil and not core.is_lock(lock) then
-        misuse("mp.condition", "expected an mp.lock or mp.rlock that is open, and nothing else")
+        misuse("mp.condition", "expected an mp.lock or mp.rlock that is open, and nothing else; the first is %s",
+            options.describe(lock))
     end
     return core.new_condition(lock or core.new_lock(true))
 end

@@ -11,7 +11,7 @@ local process = require "luamp.process"
 local wait = {}
 
 local WHERE = "mp.wait"
-local misuse = options.misuse
+local misuse, describe = options.misuse, options.describe
 
 local is_future = core.future.is
 
@@ -19,7 +19,7 @@ local is_future = core.future.is
 local function descriptor_of(item, i)
     if is_future(item) then return require "luamp.future".watch(item) end
     local watched, why = core.watch(item)
-    if watched then return watched elseif why then misuse(WHERE, "item %d: %s", i, why) end
+    if watched then return watched elseif why then misuse(WHERE, "item %d, %s: %s", i, describe(item), why) end
     local known = process.descriptor(item)
     if known then
         process.note_oom_kills()
@@ -27,8 +27,8 @@ local function descriptor_of(item, i)
     end
     local fd = type(item) == "number" and math.tointeger(item)
     if not fd then
-        misuse(WHERE, "item %d is a %s; it waits for processes, shared objects, futures and descriptors", i,
-            type(item))
+        misuse(WHERE, "item %d is %s; it waits for processes, shared objects, futures and descriptors", i,
+            describe(item))
     elseif not core.is_open(fd) then
         misuse(WHERE, "item %d: there is no open descriptor %d", i, fd)
     end
