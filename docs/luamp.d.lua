@@ -336,7 +336,7 @@ function dict:get(key) end
 ---@param value any what it is to have; nil removes the key
 function dict:set(key, value) end
 
----Removes a key.
+---Removes a key, also where its value cannot be had here, which raises.
 ---@param key string|number|boolean the key
 ---@return any old the value that it had, or nil
 function dict:remove(key) end
@@ -388,7 +388,7 @@ function mp.cache(options) end
 
 ---The value of a key, which is worked out where there is none: by one process at a time, others that ask for the key
 ---wait. If that process is killed, another one works it out. An error of the function goes on as it was; it may not
----yield.
+---yield. The function may ask for other keys, by functions that nest 90 deep.
 ---@param key string|number|boolean the key
 ---@param f fun(key: string|number|boolean): any gives the value; nil is not kept
 ---@return any value a copy of what there is, or what the function gave

@@ -210,6 +210,19 @@ describe("a cache", function()
         assert.equal(5, #c)
     end)
 
+    it("computes a key by others, 90 deep, and is as before where that is too deep", function()
+        assert.same({ 90, false, "C stack overflow", 0, "free" }, { helper.result_of(function()
+            local c = mp.cache(1000)
+            local function depth(n) return n == 0 and 0 or c:get_or(n - 1, depth) + 1 end
+            local deep = depth(90)
+            c:clear()
+            local ok, e = pcall(depth, 300)
+            local left = #c
+            c:set(299, "free")
+            return deep, ok, e, left, c:get(299)
+        end) })
+    end)
+
     it("keeps an entry that is updated, also when it is full of others", function()
         local c = mp.cache(2)
         c:set("a", 1)
