@@ -32,6 +32,12 @@ describe("a cache", function()
             function() c.size = 5 end)
     end)
 
+    it("is of no use when it is closed", function()
+        local c = mp.cache(1)
+        c:close()
+        helper.misuse("mp.cache: pairs: it is closed in this process", function() pairs(c) end)
+    end)
+
     it("takes a size, a time to live or both, and says what is wrong with others", function()
         helper.misuse("mp.cache: expected a number of entries or a table of options, not nothing",
             function() mp.cache() end)
