@@ -335,6 +335,16 @@ describe("a result", function()
         assert.equal("1\t1\t1\n2\t2\t1\n3\t3\t1\n4\t4\t1\n", out)
     end)
 
+    it("that has come together with a failure, which ends the call, is kept", function()
+        local dir = helper.tmpdir()
+        local result = run(dir, [[
+            mp.map(function(i) return i == 5 and error("bad", 0) or i end, mp.range(1, 40), { journal = J })]],
+            { env = { LUAMP_BACKEND = "serial" } }) -- which runs ten tasks before it looks what came of them
+        assert.equal(1, result.status)
+        assert.equal("4|1\n", query(dir, [[select sum(status = 'done'), sum(status = 'failed') from tasks
+            where key <= 5]]))
+    end)
+
     it("that has come is kept when the call ends before its time", function()
         for _, how in ipairs { "error 'left'", "break", "os.exit(false, true)",
             "os.execute('kill -INT ' .. mp.getpid())" } do

@@ -101,7 +101,7 @@ return {
         from = [[    if call.phase ~= "active" or call.n_out]],
         to = [[    if call.phase ~= "active" then return nothing_held(r) end
     if call.n_out]],
-        spec = calls, filter = "ends before its time",
+        spec = calls, filter = "together with a failure",
     },
     {
         name = "a second program may write, too",
