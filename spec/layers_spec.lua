@@ -10,7 +10,7 @@ local engine = {
     { "cells", "bulk" }, "named", "mutex", "semaphore", "event", "change", "line", "rwlock", "barrier", "condition",
     "table", "value", { "dict", "edit", "stripe", "recency" }, "list",
     { "board", "owner", "ends", "lane", "batch", "bell" },
-    "output", "keeper", "setup", "exec", "picture", "image", "proc", "start",
+    "footer", "output", "usage", "keeper", "setup", "exec", "picture", "image", "proc", "start",
 }
 local modules = {
     "luamp.core", "luamp.options", "luamp.errors", "luamp.modules", "luamp.sending", "luamp.culprit", "luamp.cgroup",

@@ -343,10 +343,12 @@ static int has_entered(lua_State *L) {
     return 1;
 }
 
-/* cpu_time(handle): after the end: seconds. */
+/* cpu_time(handle): after the end: seconds, and the most bytes that were resident. */
 static int cpu_time(lua_State *L) {
-    lua_pushnumber(L, (lua_Number)mp_proc_cpu_time(check_handle(L)->p) / 1e9);
-    return 1;
+    const handle *h = check_handle(L);
+    lua_pushnumber(L, (lua_Number)mp_proc_cpu_time(h->p) / 1e9);
+    lua_pushinteger(L, mp_proc_peak_rss(h->p));
+    return 2;
 }
 
 /* signal(handle, number): true when it was sent, false when the child has ended. */

@@ -36,7 +36,8 @@ struct mp_proc {
     int ended;
     int exitcode;
     int stolen;
-    mp_time cpu_time; /* that it has used, with its own children's; after the end */
+    mp_time cpu_time; /* that it has used, with its own children's; after the end, */
+    int64_t peak_rss; /* and the most bytes that it or one of these had resident */
 };
 
 static mp_proc *children;
@@ -313,8 +314,10 @@ int mp_proc_ended(mp_proc *p) {
         return 0;
     if (rc != 0 && !end_of_stolen(p))
         return 0;
-    if (rc == 0)
+    if (rc == 0) {
         p->cpu_time = cpu_time_of(&used);
+        p->peak_rss = used.ru_maxrss * INT64_C(1024);
+    }
     if (p->kin.is_program) {
         mp_family_ended(p->kin.member);
         waitid(P_PIDFD, (id_t)p->pidfd, &info, WEXITED | WNOHANG);
@@ -383,6 +386,10 @@ int mp_proc_signal(mp_proc *p, int signo) {
 
 mp_time mp_proc_cpu_time(const mp_proc *p) {
     return p->cpu_time;
+}
+
+int64_t mp_proc_peak_rss(const mp_proc *p) {
+    return p->peak_rss;
 }
 
 int mp_proc_overran(const mp_proc *p) {

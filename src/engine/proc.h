@@ -73,6 +73,9 @@ int mp_proc_signal(mp_proc *p, int signo);
 /* After the end: the CPU time that it used (its own ended children's included); 0 if unknown. */
 mp_time mp_proc_cpu_time(const mp_proc *p);
 
+/* The same: the most bytes that it, or one of its ended children, had resident. */
+int64_t mp_proc_peak_rss(const mp_proc *p);
+
 /* After the end: whether its time limit had been reached, and it was told to end. */
 int mp_proc_overran(const mp_proc *p);
 
