@@ -18,8 +18,8 @@ local modules = {
     "luamp.life", "luamp.sharing", "luamp.arrays", "luamp.synchronising", "luamp.arrival", "luamp.image",
     "luamp.outcome", "luamp.process", "luamp.future",
     "luamp.wait", "luamp.scope", "luamp.inputs", "luamp.worker", "luamp.crew", "luamp.serial", "luamp.submit",
-    "luamp.failures", "luamp.putting", "luamp.dispatch", "luamp.pool_options", "luamp.calls", "luamp.pool",
-    "luamp",
+    "luamp.failures", "luamp.putting", "luamp.figures", "luamp.progress", "luamp.dispatch", "luamp.pool_options",
+    "luamp.calls", "luamp.pool", "luamp",
 }
 
 -- These are at the bottom together: they know of nothing of ours but the core.

@@ -3,6 +3,7 @@
 local cpu = require "luamp.cpu"
 local life = require "luamp.life"
 local options = require "luamp.options"
+local progress = require "luamp.progress"
 
 local pool_options = {}
 
@@ -16,7 +17,7 @@ local known = {
 
 local of_call = {
     chunksize = "integer", timeout = "number", retries = "any", on_error = "text", window = "integer",
-    weight = "callable",
+    weight = "callable", progress = "any",
 }
 
 local of_task = {
@@ -133,7 +134,7 @@ function pool_options.call(where, given, defaults)
     return { chunksize = chunksize and math.min(chunksize, LARGEST_CHUNK), on_error = given.on_error or "stop",
         timeout = check_timeout(where, given.timeout) or defaults.timeout, weight = given.weight, key = given.key,
         retries = check_retries(where, given.retries) or defaults.retries,
-        window = at_least_one(where, "window", given.window) }
+        window = at_least_one(where, "window", given.window), progress = progress.check(where, given.progress) }
 end
 
 -- What each task costs, of a reduction all items of a group together.

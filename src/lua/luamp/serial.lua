@@ -45,7 +45,7 @@ end
 function serial.new(_, _, given)
     local c = setmetatable({ n = 1, given = given, kept = {}, n_kept = 0, tasks = {}, first = 1, last = 0, n_tasks = 0,
         ended = {}, restarts = 0, running = nil, n_listed = {}, broken = nil,
-        workers = { { id = 1, tasks = 0 } } }, meta)
+        is_serial = true, workers = { { id = 1, tasks = 0 } } }, meta)
     life.own()
     c.hooks = worker.hooks(given)
     return c
@@ -121,6 +121,12 @@ function methods.leave() end
 function methods.split() end
 function methods.room(c) return MOST_SLOTS - c.n_tasks end
 function methods.n_waiting(c) return c.n_tasks end
+function methods.n_unheard(c, call)
+    local n = 0
+    for _, e in ipairs(c.ended) do n = n + (e.task.call == call and 1 or 0) end
+    return n
+end
+function methods.usage() return core.usage(core.getpid()) end
 
 function methods.retract(c, slot)
     if not c.tasks[slot] then return false end
