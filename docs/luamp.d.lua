@@ -1057,6 +1057,27 @@ function mp.memory(options) end
 ---Is given an item and its index, in the process of the pool, and returns what the journal knows it by, in place of the
 ---index: a string or a number, another one for each item of the call.
 ---@field key? fun(item: any, index: integer): string|number
+---Says how far the call is: true, or a label, by a line on the terminal of standard error, or every ten seconds where
+---there is none, and by a receipt at the end; a worker's own calls say nothing. A function is given the figures
+---instead, in the process of the pool, at most ten times a second and at the end; what it raises ends the call.
+---@field progress? boolean|string|fun(p: mp.pool.progress)
+
+---How far a call is.
+---@class mp.pool.progress
+---How many tasks have ended, failed ones too; of `reduce`, how many items.
+---@field done integer
+---How many there are; nil as long as that is not known.
+---@field total? integer
+---How many have failed for good.
+---@field failed integer
+---How many end in a second, of late.
+---@field rate number
+---How long the rest will take, in seconds; nil while the total is not known, or nothing has ended.
+---@field eta? number
+---How long the call has taken so far, in seconds.
+---@field elapsed number
+---The share of the workers that run something, from 0 to 1; nil where there are none (LUAMP_BACKEND=serial).
+---@field busy? number
 
 ---A single task, for `submit`.
 ---@class mp.pool.task
@@ -1438,6 +1459,17 @@ function pool:pollfd() end
 ---What an event loop should wait for at `pollfd`.
 ---@return "r" events "r", which means until it can be read from
 function pool:events() end
+
+---The same loop, watched: a line on the terminal of standard error says how far it is, or one every ten seconds where
+---there is none, and a receipt comes at the end. An item is done when the next one is asked for. In a worker the loop
+---is as it was. In place of an iterator there may be a list or a range, for `i, item`, or all that `pairs`, `ipairs`,
+---`io.lines` and their like return.
+---@param iterator (fun(...):...)|any[]|mp.range what the loop is over
+---@param total? integer how many items that has; it is known of lists, ranges, `ipairs(t)` and `pairs(t)`
+---@param label? string the line's name, "loop" without one
+---@param ... any what else `pairs` and its like return
+---@return fun(...):... next_values what a loop calls, with what else a loop needs
+function mp.progress(iterator, total, label, ...) end
 
 ---`map` of a pool that is made for this call. Forked workers inherit the function and the items of a list.
 ---@param f fun(item: any): any what to call

@@ -187,6 +187,17 @@ describe("report.lua", function()
     end)
 end)
 
+describe("progress.lua", function()
+    it("says how far it is, and what it has cost", function()
+        local result = run "luamp scripts/progress.lua 100"
+        assert.equal(0, result.status)
+        assert.equal("27 was looked at, and the line has made room for these words\n"
+            .. "100 of 100 done, 0 failed; the most steps: 118\n", result.stdout)
+        assert.matches("^numbers: 100 tasks, 0 failed, [^\n]*\nthe most: 100 items, [^\n]*\n$", result.stderr)
+        assert.equal(1, run "luamp scripts/progress.lua none".status)
+    end)
+end)
+
 describe("search.lua", function()
     it("finds the first number, and looks at none that is far behind it", function()
         for steps, n in pairs { [-1] = 1, [1] = 2, [111] = 27, [261] = 6171, [350] = 77031 } do

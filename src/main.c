@@ -64,6 +64,7 @@ static bool module_open;
 /* ---------- errors ---------- */
 
 static void tell(const char *message) {
+    mp_lib_make_room();
     if (progname != NULL)
         fprintf(stderr, "%s: %s\n", progname, message);
     else
@@ -348,6 +349,7 @@ static const char *push_prompt(lua_State *L, bool first) {
 */
 static line_result push_line(lua_State *L, bool first) {
     int interrupted;
+    mp_lib_make_room();
     const char *line = console_read(push_prompt(L, first), &interrupted);
     if (interrupted != 0) {
         if (interrupted != SIGINT)

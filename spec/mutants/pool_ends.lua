@@ -237,7 +237,7 @@ return {
     {
         name = "a list that raises ends whoever waits",
         file = "src/lua/luamp/putting.lua",
-        from = "            break_call(d, call, e)\n",
+        from = "            putting.break_call(d, call, e)\n",
         to = "            error(e, 0)\n",
         spec = "spec/pool_left_spec.lua",
         filter = "is a list's, too",

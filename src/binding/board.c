@@ -346,6 +346,13 @@ static int n_waiting(lua_State *L) {
     return 1;
 }
 
+/* n_unheard(board, call): how many of its tasks have ended of which `collect` has not told yet. */
+static int n_unheard(lua_State *L) {
+    const mp_board_owner *o = mp_board_check(L);
+    lua_pushinteger(L, mp_board_n_unheard(o->b, (uint32_t)luaL_checkinteger(L, 2)));
+    return 1;
+}
+
 /* withdraw(board, call): takes all of its tasks back that were not begun: how many. */
 static int withdraw(lua_State *L) {
     mp_board_owner *o = mp_board_check(L);
@@ -453,6 +460,7 @@ void mp_board_face_open(lua_State *L) {
                                          {"doom_call", doom_call},
                                          {"is_running", is_running},
                                          {"n_waiting", n_waiting},
+                                         {"n_unheard", n_unheard},
                                          {"withdraw", withdraw},
                                          {"list", list},
                                          {"await", await_news},

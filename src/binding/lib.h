@@ -56,6 +56,10 @@ int mp_lib_end(lua_State *L, int failed);
 */
 int mp_lib_status(lua_State *L, int index);
 
+/* The host is about to write on standard error by itself: no line at the terminal's foot is in the
+ * way (engine/footer.h). */
+void mp_lib_make_room(void);
+
 /*
 ** The number of a signal (SIGINT, SIGTERM, SIGHUP) that arrived and was not
 ** raised as an error yet, or 0; the caller takes it over. For the prompt of
@@ -172,5 +176,6 @@ void mp_condition_open(lua_State *L);
 void mp_dict_open(lua_State *L);
 void mp_list_open(lua_State *L);
 void mp_journal_open(lua_State *L);
+void mp_footer_open(lua_State *L);
 
 #endif

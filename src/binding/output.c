@@ -2,10 +2,10 @@
 ** output.c: print, io.write and file:write, whole among the processes of a
 ** family, and the Lua files that a child does not share with its parent.
 **
-** As long as the process is the only one of its family the stock functions do
-** the work. After that each call's text is put together first and written as
-** one by the engine, with the stock functions' results and errors. What makes
-** stdio hand its buffer over (flush, close, seek, setvbuf) does that in turn.
+** As long as the process is the only one of its family, and has no line at the foot of the
+** terminal (engine/footer.h), the stock functions do the work. After that each call's text is
+** put together first and written as one by the engine, with the stock functions' results and
+** errors. What makes stdio hand its buffer over (flush, close, seek, setvbuf) does that in turn.
 **
 ** Two weak tables in the registry hold files: those with buffered output, to
 ** be written out in turn before a fork and at a child's end; and the private
@@ -22,11 +22,17 @@
 
 #include "binding/lib.h"
 #include "engine/family.h"
+#include "engine/footer.h"
 #include "engine/board.h"
 #include "engine/output.h"
 
 #define BUFFERED "luamp.buffered"
 #define PRIVATE "luamp.private"
+
+/* Whether there is nobody, and nothing on the screen, to take care of. */
+static int is_stock(void) {
+    return mp_family_alone() && !mp_footer_is_there();
+}
 
 static luaL_Stream *to_stream(lua_State *L, int index) {
     return luaL_testudata(L, index, LUA_FILEHANDLE);
@@ -91,7 +97,7 @@ static int hand_over(lua_State *L, int index, FILE *f, const char *bytes, size_t
 /* --- writing ------------------------------------------------------------- */
 
 static int print(lua_State *L) {
-    if (mp_family_alone())
+    if (is_stock())
         return call_stock(L);
     int n = lua_gettop(L);
     luaL_Buffer text;
@@ -157,7 +163,7 @@ static int write_arguments(lua_State *L, FILE *f, int file, int first, int n) {
 
 static int file_write(lua_State *L) {
     FILE *f = open_file(L, 1);
-    if (f == NULL || (mp_family_alone() && !is_pipe(L, 1)))
+    if (f == NULL || (is_stock() && !is_pipe(L, 1)))
         return call_stock(L);
     return write_arguments(L, f, 1, 2, lua_gettop(L));
 }
@@ -167,7 +173,7 @@ static void push_default_output(lua_State *L) {
 }
 
 static int io_write(lua_State *L) {
-    if (mp_family_alone())
+    if (is_stock())
         return call_stock(L);
     int n = lua_gettop(L);
     push_default_output(L);
@@ -188,7 +194,7 @@ static int io_write(lua_State *L) {
 */
 static int flush_first(lua_State *L) {
     int n = lua_gettop(L), rc = 0;
-    if (!mp_family_alone() || is_pipe(L, 1)) {
+    if (!is_stock() || is_pipe(L, 1)) {
         if (n == 0)
             push_default_output(L);
         FILE *f = open_file(L, 1);

@@ -386,6 +386,23 @@ uint32_t mp_board_n_waiting(const mp_board *b) {
     return n;
 }
 
+/* What a batch gives out is counted as it goes; it is never half given out between two looks. */
+uint32_t mp_board_n_unheard(const mp_board *b, uint32_t call) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < b->shared->n_slots; i++) {
+        const uint32_t kind = mp_lane_kind(mp_owner_state(b, i));
+        const int has_ended = kind == MP_SLOT_DONE || kind == MP_SLOT_FAILED;
+        if (b->ledger[i].call != call || (kind != MP_SLOT_RUNNING && !has_ended))
+            continue;
+        if (b->ledger[i].n > 0)
+            n += atomic_load_explicit(&mp_batch_of(mp_owner_slot(b, i))->n_done,
+                                      memory_order_acquire);
+        else
+            n += has_ended != 0;
+    }
+    return n;
+}
+
 /* Whether a worker has nothing to do. */
 static int has_idle(const mp_board *b) {
     mp_at_work w;

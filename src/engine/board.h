@@ -150,6 +150,10 @@ uint32_t mp_board_withdraw(mp_board *b, uint32_t call);
 /* How many tasks there are that nobody has begun. */
 uint32_t mp_board_n_waiting(const mp_board *b);
 
+/* How many tasks of a call have ended that mp_board_next has not given out, batches that run
+ * included. */
+uint32_t mp_board_n_unheard(const mp_board *b, uint32_t call);
+
 /* The lane + 1 of the worker that runs the task in the slot; 0: none does. */
 uint32_t mp_board_runner(const mp_board *b, uint32_t slot);
 

@@ -563,7 +563,7 @@ static int find_place(const struct stat *stream) {
     return place;
 }
 
-int mp_family_stream_lock(const struct stat *stream) {
+int mp_family_stream_lock(const struct stat *stream, mp_time deadline) {
     if (mp_page_self == MP_NOBODY)
         return -1;
     for (;;) {
@@ -581,7 +581,7 @@ int mp_family_stream_lock(const struct stat *stream) {
         pthread_mutex_unlock(&mp_page->streams_guard);
         if (taken || s == NULL)
             return place;
-        if (mp_sys_interrupt_pending() != 0)
+        if (mp_sys_interrupt_pending() != 0 || mp_sys_now() >= deadline)
             return -1; /* the holder may be stopped, and the user wants to end */
         mp_sys_futex_wait(&s->turn, turn, mp_sys_now() + MP_LOOK);
     }

@@ -195,11 +195,11 @@ void mp_family_free(uint32_t child);
 /*
 ** Takes the turn to write to a stream (named by its device and inode), so
 ** that what several members write stays whole. Waits for a living holder, not
-** for a dead one. Returns a ticket for the unlock; without a family, or when
-** more streams are being written than there are places for, the ticket is -1
+** for a dead one, and not beyond the deadline. Returns a ticket for the unlock; without a
+** family, or when more streams are being written than there are places for, the ticket is -1
 ** and the caller writes without a turn.
 */
-int mp_family_stream_lock(const struct stat *stream);
+int mp_family_stream_lock(const struct stat *stream, mp_time deadline);
 void mp_family_stream_unlock(int ticket);
 
 #endif

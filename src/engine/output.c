@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "engine/family.h"
+#include "engine/footer.h"
 #include "engine/sys.h"
 
 #define BUFFER 4096 /* what stdio makes for a pipe or a file, at least */
@@ -23,9 +24,32 @@ static int fits(FILE *stream, const char *bytes, size_t len) {
     return !__flbf(stream) || memchr(bytes, '\n', len) == NULL;
 }
 
-static int turn_at(FILE *stream) {
+/* A turn at a stream, and what is written in it. */
+typedef struct turn {
+    FILE *stream;
     struct stat identity;
-    return fstat(fileno(stream), &identity) == 0 ? mp_family_stream_lock(&identity) : -1;
+    int ticket;
+    enum mp_footer_end end; /* of what was written */
+} turn;
+
+/* What is buffered goes first. */
+static int begin(turn *t, FILE *stream) {
+    *t = (turn){.stream = stream, .ticket = -1};
+    if (fstat(fileno(stream), &t->identity) == 0)
+        t->ticket = mp_family_stream_lock(&t->identity, MP_FOREVER);
+    t->end = __fpending(stream) > 0 ? MP_FOOTER_OPEN : MP_FOOTER_NOTHING;
+    mp_footer_lift(fileno(stream), &t->identity);
+    return fflush(stream) == 0 ? 0 : -errno;
+}
+
+static void end(const turn *t) {
+    mp_footer_lower(fileno(t->stream), &t->identity, t->end);
+    mp_family_stream_unlock(t->ticket);
+}
+
+/* Those bytes are on their way. */
+static void note(turn *t, const char *bytes, size_t len) {
+    t->end = bytes[len - 1] == '\n' ? MP_FOOTER_LINE : MP_FOOTER_OPEN;
 }
 
 /*
@@ -57,23 +81,25 @@ int mp_output_write(FILE *stream, const char *bytes, size_t len) {
         return 0;
     if (fileno(stream) < 0 || fits(stream, bytes, len))
         return fwrite(bytes, 1, len, stream) == len ? 0 : -errno;
-    int turn = turn_at(stream);
-    int rc = fflush(stream) == 0 ? 0 : -errno;
+    turn t;
+    int rc = begin(&t, stream);
     if (rc == 0 && __fbufsize(stream) == 0)
         rc = write_first(stream, bytes, len);
     else if (rc == 0 && fits(stream, bytes, len))
         rc = fwrite(bytes, 1, len, stream) == len ? 0 : -errno;
     else if (rc == 0)
         rc = write_through(stream, bytes, len);
-    mp_family_stream_unlock(turn);
+    if (__fpending(stream) == 0)
+        note(&t, bytes, len);
+    end(&t);
     return rc;
 }
 
 int mp_output_flush(FILE *stream) {
     if (__fpending(stream) == 0)
         return 0;
-    int turn = turn_at(stream);
-    int rc = fflush(stream) == 0 ? 0 : -errno;
-    mp_family_stream_unlock(turn);
+    turn t;
+    int rc = begin(&t, stream);
+    end(&t);
     return rc;
 }

@@ -73,6 +73,19 @@ typedef struct stream_shared {
     _Atomic uint32_t turn; /* moves on when the holder has finished */
 } stream_shared;
 
+/* The line at the foot of a terminal (footer.h). All but the owner changes in the turn there. */
+typedef struct footer_shared {
+    _Atomic uint64_t owner; /* its serial, and in the lower half its record + 1; 0: nobody */
+    _Atomic uint64_t dev, ino;
+    uint32_t is_drawn;
+    uint32_t above;    /* how what was written there last ends, */
+    uint32_t is_saved; /* and whether the terminal knows where */
+    uint32_t reflows;
+    uint32_t cells; /* columns that it takes */
+    uint32_t len;
+    char bytes[1024];
+} footer_shared;
+
 typedef struct family_shared {
     char version[16];      /* of the luamp that made it */
     uint64_t reserve;      /* bytes of the whole mapping, this page and the arena */
@@ -92,6 +105,7 @@ typedef struct family_shared {
     _Atomic uint32_t n_ended; /* deaths that may have left programs behind */
     pthread_mutex_t streams_guard;
     stream_shared streams[N_STREAMS];
+    footer_shared footer;
     _Alignas(PAGE) member_shared members[N_MEMBERS];
 } family_shared;
 

@@ -11,6 +11,7 @@ local inputs = require "luamp.inputs"
 local life = require "luamp.life"
 local options = require "luamp.options"
 local pool_options = require "luamp.pool_options"
+local progress = require "luamp.progress"
 
 local calls = {}
 
@@ -80,6 +81,7 @@ local function await(p, call, has_come)
     end)
     if not ok then
         p.dispatch:stop(call)
+        progress.leave(call)
         error(e, 0)
     end
 end
@@ -188,7 +190,7 @@ function calls.find(p, where, f, input, given)
     local is_found, item, failure = list[at], list[at] and item_of(call, at), failed[at]
     p.dispatch:stop(call)
     await(p, call)
-    if is_found then return item, at end
+    if is_found and not call.has_told_in_vain then return item, at end
     if failure then raise(failure) end
     raise_failure(call)
     if stops then return nil end
@@ -237,7 +239,7 @@ local function reader_of_groups(source, size)
             if word == "wait" then return nil, "wait" end
             has_ended = item == nil
             if not has_ended then
-                group.n, timeout = group.n + 1, 0
+                group.n, timeout, source.n_read = group.n + 1, 0, (source.n_read or 0) + 1
                 group[group.n] = item
             end
         end

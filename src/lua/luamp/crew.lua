@@ -83,7 +83,7 @@ function crew.new(n, name, given, process_options)
     local c = setmetatable({ b, board = b, handle = handle, name = name, given = given, n = 0, workers = {},
         process_options = process_options, restarts = 0, failed_starts = {}, last_look = core.clock(),
         n_ends = 0, fruitless = {}, spares_until = 0, broken = nil, is_closing = false,
-        running = false, is_made = false }, crew.meta)
+        running = false, is_made = false, cpu_of_gone = 0, peak_of_gone = 0 }, crew.meta)
     local ok, e = pcall(c.resize, c, n, "mp.pool")
     if not ok then
         c:kill()
@@ -191,6 +191,12 @@ local function cause_of(s)
         message = ("process '%s' (pid %d) exited with status 0"):format(life.name(s), s.pid) }
 end
 
+-- What a worker that has gone had used.
+local function note_usage(c, s)
+    local cpu, peak = core.cpu_time(s.handle)
+    c.cpu_of_gone, c.peak_of_gone = c.cpu_of_gone + cpu, math.max(c.peak_of_gone, peak)
+end
+
 -- The worker's process has ended: hear(...) is told of what it did and what is lost.
 local function bury(c, w, hear)
     local s = w.process
@@ -202,6 +208,7 @@ local function bury(c, w, hear)
     c:collect(c.lists, c.arrivals, c.futures, hear)
     if not w.is_leaving then note_death(c, w, e, was) end
     w.tasks = w.tasks + board.n_ended(c.board, w.id)
+    note_usage(c, s)
     s.object:close()
     w.process, w.state = nil, "gone"
 end
@@ -272,13 +279,14 @@ end
 
 -- keep(...), unkeep(call), put(call, limit, chunk, excluded, attempt, index, ...), put_parcel(the same,
 -- parcel), feed(the same, last, list, most, goes_on), split(), apply(as put, deadline, ...), tell(n), room(),
--- retract(slot), recall(slot), runner(slot), doom(slot), n_waiting(), withdraw(call), doom_call(call),
--- is_running(call), n_done(call), arrived(call, index, arrivals), watch([is_for_others]), plan(seconds), call_id(call),
--- times(id), share(), tail(from), slowest(): what binding/board.c and its neighbours say. For a bar that is drawn now
--- and then share() is enough: how many nanoseconds all workers together were busy so far, and how many they waited.
+-- retract(slot), recall(slot), runner(slot), doom(slot), n_waiting(), n_unheard(call), withdraw(call),
+-- doom_call(call), is_running(call), n_done(call), arrived(call, index, arrivals), watch([is_for_others]),
+-- plan(seconds), call_id(call), times(id), share(), tail(from), slowest(): what binding/board.c and its neighbours
+-- say. For a bar that is drawn now and then share() is enough: how many nanoseconds all workers together were busy
+-- so far, and how many they waited.
 for _, name in ipairs { "keep", "unkeep", "put", "put_parcel", "feed", "split", "apply", "tell", "room", "retract",
-    "recall", "runner", "doom", "n_waiting", "withdraw", "doom_call", "is_running", "n_done", "arrived", "watch",
-    "plan", "call_id", "times", "share", "tail", "slowest" } do
+    "recall", "runner", "doom", "n_waiting", "n_unheard", "withdraw", "doom_call", "is_running", "n_done", "arrived",
+    "watch", "plan", "call_id", "times", "share", "tail", "slowest" } do
     methods[name] = board[name] -- which finds the board in the crew
 end
 
@@ -336,6 +344,7 @@ function methods.kill(c)
         if s and s.status ~= "new" then
             while s.status == "running" and not process.has_ended(s) do core.await(s.handle, core.deadline()) end
             statistics.ended(c, w)
+            note_usage(c, s)
             s.object:close()
         end
         if s then w.tasks = w.tasks + board.n_ended(c.board, w.id) end
@@ -380,6 +389,32 @@ function gone.slowest(c) return c.final.slowest end
 function gone.state_of(c) return statistics.copies(c.final.workers), 0 end
 
 gone.meta = { __index = setmetatable(gone, crew.meta) }
+
+-- Whether the worker runs something.
+function methods.is_busy(c, id)
+    return select(2, board.lane(c.board, id)) ~= nil
+end
+
+-- The same of one that is there. While it ends there is a moment in which its memory has gone, and it has not.
+local function usage_of(s)
+    local cpu, peak = core.usage(s.pid)
+    if peak ~= 0 and not process.has_ended(s) then return cpu or 0, peak or 0 end
+    core.await(s.handle, core.deadline(LOOK))
+    if process.has_ended(s) then return core.cpu_time(s.handle) end
+    return cpu or 0, peak or 0
+end
+
+-- What all workers have used so far, those that have gone included: seconds of CPU time with what they have started
+-- and waited for, and the most bytes that one had resident.
+function methods.usage(c)
+    local cpu, peak = c.cpu_of_gone, c.peak_of_gone
+    for _, w in pairs(c.workers) do
+        local its, most = 0, 0
+        if w.process then its, most = usage_of(w.process) end
+        cpu, peak = cpu + its, math.max(peak, most)
+    end
+    return cpu, peak
+end
 
 -- What the workers are: a list, and how many of them run something.
 function methods.state_of(c)

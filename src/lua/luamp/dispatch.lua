@@ -18,6 +18,7 @@ local errors = require "luamp.errors"
 local failures = require "luamp.failures"
 local life = require "luamp.life"
 local options = require "luamp.options"
+local progress = require "luamp.progress"
 local putting = require "luamp.putting"
 local sharing = require "luamp.sharing"
 local statistics = require "luamp.statistics"
@@ -82,6 +83,7 @@ function methods.add(d, call)
     d.arrivals[call.call], d.by_call[call.call] = call.arrivals, call
     d.active[#d.active + 1], call.phase = call, "active"
     d.statistics:begin_call(call)
+    if call.progress then progress.begin(d, call) end
     if d.is_watched then d:run_beside() end
 end
 
@@ -95,6 +97,7 @@ local function drop(d, call)
     d.statistics:end_call(call)
     d.crew:unkeep(call.call)
     d.lists[call.call], d.arrivals[call.call], d.by_call[call.call] = nil, nil, nil
+    if call.meter then progress.finish(d, call) end
     if call.finished then call:finished() end
 end
 
@@ -351,6 +354,7 @@ end
 function methods.pump(d, must_look)
     if d.is_busy then return end
     d:take_in(must_look)
+    if d.metered then progress.look(d) end
     d:run_ended()
     leave_if_idle(d)
     if d.is_watched then d:plan() end

@@ -55,6 +55,9 @@ local mp = {
     journal = function(path, ...) return require "luamp.journal"(path, ...) end,
     range = function(a, b, step) return require "luamp.inputs".range(a, b, step) end,
     chunks = function(path, size) return require "luamp.inputs".chunks(path, size) end,
+    progress = function(iterator, total, label, ...)
+        return require "luamp.progress".over(iterator, total, label, ...)
+    end,
     as_completed = function(futures, timeout) return require "luamp.future".as_completed(futures, timeout) end,
     all = function(futures, timeout) return require "luamp.future".all(futures, timeout) end,
     dict = function(...) return require "luamp.sharing".dict(...) end,

@@ -249,6 +249,7 @@ local function end_lua(failed)
     run_hooks()
     close_pipes()
     report_scopes()
+    core.hide_footer()
     return signal
 end
 

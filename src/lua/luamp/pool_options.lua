@@ -3,6 +3,7 @@
 local cpu = require "luamp.cpu"
 local life = require "luamp.life"
 local options = require "luamp.options"
+local progress = require "luamp.progress"
 
 local pool_options = {}
 
@@ -16,7 +17,7 @@ local known = {
 
 local of_call = {
     chunksize = "integer", timeout = "number", retries = "any", on_error = "text", window = "integer",
-    weight = "callable", journal = "text", key = "callable",
+    weight = "callable", journal = "text", key = "callable", progress = "any",
 }
 
 local of_task = {
@@ -135,7 +136,7 @@ function pool_options.call(where, given, defaults)
         timeout = check_timeout(where, given.timeout) or defaults.timeout, weight = given.weight,
         journal = given.journal, key = given.key,
         retries = check_retries(where, given.retries) or defaults.retries,
-        window = at_least_one(where, "window", given.window) }
+        window = at_least_one(where, "window", given.window), progress = progress.check(where, given.progress) }
 end
 
 -- What each task costs, of a reduction all items of a group together.

@@ -35,8 +35,8 @@ local function refuse(d, call, index, item, words)
     d.statistics:failed(call, call.failures[#call.failures])
 end
 
--- Its input has raised something: that ends the call, whoever waits here just now.
-local function break_call(d, call, e)
+-- Its input, or what is told of its progress, has raised something: that ends the call, whoever waits here just now.
+function putting.break_call(d, call, e)
     call.broken = e or tostring(e)
     d:stop(call)
     if errors.is_error(e) and e.kind == "interrupted" then error(e, 0) end
@@ -48,7 +48,7 @@ local function item_at(d, call, index)
     if call.saved then return call.saved[index], index end
     local ok, item = pcall(read_item, call.source.list, index)
     if ok then return item, index end
-    break_call(d, call, item)
+    putting.break_call(d, call, item)
 end
 
 -- Puts one task: true; false when there is no room, or the call is over.
@@ -58,7 +58,7 @@ local function put(d, call, index, attempt, excluded)
     if not is_there then return false end
     if call.recorder and attempt == 1 then
         local ok, is_answered = pcall(call.recorder.answer, call.recorder, index, item)
-        if not ok then break_call(d, call, is_answered) end
+        if not ok then putting.break_call(d, call, is_answered) end
         if not ok or is_answered then return ok end
     end
     if call.identity then
@@ -103,7 +103,7 @@ local function feed_stretch(d, call, from, last)
             call.chunksize, 0, 1, from, to, list, most, call.on_error == "collect")
         call.n_out, d.n_put = call.n_out + following - from, d.n_put + n_slots
         if has_raised then
-            break_call(d, call, e)
+            putting.break_call(d, call, e)
         elseif is_refused or words then
             refuse(d, call, following, call.source.list[following], words)
             following = following + 1
@@ -131,7 +131,7 @@ end
 local function read(d, call)
     local ok, item, word = pcall(call.source.read, call.n_out > 0 and 0 or call.patience or 0.05)
     if not ok then
-        break_call(d, call, item)
+        putting.break_call(d, call, item)
         return false
     end
     call.is_short = item == nil and word == "wait"

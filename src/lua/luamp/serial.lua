@@ -87,7 +87,7 @@ function serial.new(_, _, given)
     local c = setmetatable({ n = 1, given = given, kept = {}, n_kept = 0, tasks = {}, first = 1, last = 0, n_tasks = 0,
         ended = {}, restarts = 0, running = nil, n_listed = {}, broken = nil, doing = "other", since = now(),
         spent = { other = 0, init = 0, wait = 0, work = 0, send = 0 }, n_bytes = { given = 0, returned = 0 }, slow = {},
-        workers = { { id = 1, tasks = 0 } } }, meta)
+        is_serial = true, workers = { { id = 1, tasks = 0 } } }, meta)
     life.own()
     c.hooks = worker.hooks(given)
     return c
@@ -168,6 +168,12 @@ function methods.leave() end
 function methods.split() end
 function methods.room(c) return MOST_SLOTS - c.n_tasks end
 function methods.n_waiting(c) return c.n_tasks end
+function methods.n_unheard(c, call)
+    local n = 0
+    for _, e in ipairs(c.ended) do n = n + (e.task.call == call and 1 or 0) end
+    return n
+end
+function methods.usage() return core.usage(core.getpid()) end
 
 function methods.retract(c, slot)
     if not c.tasks[slot] then return false end
