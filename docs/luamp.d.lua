@@ -1018,6 +1018,21 @@ function mp.memory(options) end
 ---@field nice? integer
 ---How the workers come to be; without it as `mp.get_start_method` says.
 ---@field start_method? mp.start_method
+---What becomes of that which the workers, and the programs that they run, write to stdout and stderr. What is relayed
+---is given to the same stream of the process that has made the pool, while that is in a call of luamp, and before
+---anybody has the result of the task. Workers do not wait for that.
+---@field output? mp.pool.output
+---What stands before each line that is relayed: true for "[{name}] ", or a text in which {name} is the process,
+---{worker} its number, {pid} its pid, {task} the task's number and {attempt} which run of it this is. Where `output`
+---is not given it is "line" then.
+---@field tag? true|string
+
+---What becomes of what the workers of a pool write.
+---@alias mp.pool.output
+---| "inherit" # it goes where that of this process goes, without a detour; the default
+---| "line" # whole lines, as they come
+---| "group" # what a task has written stands together, and comes when it has ended
+---| "ordered" # the same, in the order of the call's input; of single tasks as "group"
 
 ---Which failures are followed by a further run, and when.
 ---@class mp.pool.retries

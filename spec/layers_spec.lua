@@ -10,15 +10,16 @@ local engine = {
     { "cells", "bulk" }, "named", "mutex", "semaphore", "event", "change", "line", "rwlock", "barrier", "condition",
     "table", "value", { "dict", "edit", "stripe", "recency" }, "list",
     { "board", "owner", "ends", "lane", "batch", "bell" },
-    "output", "keeper", "setup", "exec", "picture", "image", "proc", "start",
+    "output", "relay", "keeper", "setup", "exec", "picture", "image", "proc", "start",
 }
 local modules = {
     "luamp.core", "luamp.options", "luamp.errors", "luamp.modules", "luamp.sending", "luamp.culprit", "luamp.cgroup",
     "luamp.cpu", "luamp.signals", "luamp.register", "luamp.streams", "luamp.process_options", "luamp.command",
     "luamp.life", "luamp.sharing", "luamp.arrays", "luamp.synchronising", "luamp.arrival", "luamp.image",
     "luamp.outcome", "luamp.process", "luamp.future",
-    "luamp.wait", "luamp.scope", "luamp.inputs", "luamp.worker", "luamp.crew", "luamp.serial", "luamp.submit",
-    "luamp.failures", "luamp.putting", "luamp.dispatch", "luamp.pool_options", "luamp.calls", "luamp.pool",
+    "luamp.wait", "luamp.scope", "luamp.inputs", "luamp.relay", "luamp.worker", "luamp.crew", "luamp.serial",
+    "luamp.submit", "luamp.failures", "luamp.putting", "luamp.dispatch", "luamp.pool_options", "luamp.calls",
+    "luamp.pool",
     "luamp",
 }
 

@@ -251,6 +251,8 @@ describe("the declared names", function()
         } do
             assert.same(names(known), names(classes["mp.pool." .. class].fields), class)
         end
+        assert.same(names(upvalue(require "luamp.relay".check, "modes")),
+            names(declared.aliases["mp.pool.output"].values))
     end)
 
     it("are what a pool tells of itself, and a worker of itself", function()

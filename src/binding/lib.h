@@ -168,5 +168,6 @@ void mp_barrier_open(lua_State *L);
 void mp_condition_open(lua_State *L);
 void mp_dict_open(lua_State *L);
 void mp_list_open(lua_State *L);
+void mp_relay_face_open(lua_State *L);
 
 #endif
