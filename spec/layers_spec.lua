@@ -16,7 +16,7 @@ local modules = {
     "luamp.core", "luamp.options", "luamp.errors", "luamp.modules", "luamp.sending", "luamp.culprit", "luamp.cgroup",
     "luamp.cpu", "luamp.signals", "luamp.register", "luamp.streams", "luamp.process_options", "luamp.command",
     "luamp.life", "luamp.sharing", "luamp.arrays", "luamp.synchronising", "luamp.arrival", "luamp.image",
-    "luamp.outcome", "luamp.process", "luamp.future",
+    "luamp.outcome", "luamp.log", "luamp.process", "luamp.future",
     "luamp.wait", "luamp.scope", "luamp.inputs", "luamp.relay", "luamp.worker", "luamp.crew", "luamp.serial",
     "luamp.submit", "luamp.failures", "luamp.putting", "luamp.dispatch", "luamp.pool_options", "luamp.calls",
     "luamp.pool",
