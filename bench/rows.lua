@@ -336,6 +336,23 @@ add_cells({ id = "16w", name = "an element of a shared array, written", count = 
 add_cells({ id = "16b", name = "1 MiB of a shared array, copied", count = 2000, unit = "us",
     yardstick = "memcpy", target = { at_least = 0.8 } }, "copy", { { "SharedMemory", 2000 } })
 
+-- What workers write: each 1 MiB of it, as cat would write it, and the peer with its options.
+local function add_relay(id, mode, tag, options, lead)
+    rows[#rows + 1] = {
+        id = id, name = ("1 MiB of lines, relayed: %s%s"):format(mode, tag == "yes" and ", with tags" or ""),
+        folder = "relay", how = "loop", count = 400, unit = "ms", args = { mode, tag }, base = { args = {} },
+        yardstick = "two cats into one pipe", target = { within = 1 / 200 },
+        peers = {
+            { host = "parallel", file = "parallel.pl", args = options, label = table.concat(options, " "), count = 40,
+                lead = lead },
+        },
+    }
+end
+
+add_relay("21", "line", "no", { "--line-buffer" })
+add_relay("21t", "line", "yes", { "--line-buffer", "--tag" }, 5)
+add_relay("21o", "ordered", "no", { "--keep-order" })
+
 -- The codec, a row for each value and direction. Functions are beyond all peers.
 local function add_codec(id, case, what, count, unit, options)
     for _, operation in ipairs { "encode", "decode" } do

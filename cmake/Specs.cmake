@@ -21,16 +21,16 @@ set(slow cells_spec=300 allocation_spec=300 trees_spec=300 crowd_spec=300 comman
   interrupt_spec=300 model_spec=900 sync_kills_spec=600 together_spec=300 queue_memory_spec=600 queue_family_spec=300 pipe_spec=300 deadlock_spec=300
   event_loop_spec=300 wait_shared_spec=300 pool_examples_spec=300 pool_kills_spec=900 pool_orphans_spec=300 pool_spec=600
   handler_spec=300 journal_spec=900 journal_file_spec=300 journal_kills_spec=600 statistics_spec=300 advice_spec=300 progress_spec=300
-  dict_spec=300 dict_kills_spec=300 linear_spec=300)
+  dict_spec=300 dict_kills_spec=300 linear_spec=300 relay_spec=600 relay_order_spec=600 log_spec=300)
 
 # Specs of processes run under the other start methods, too: each under one of them with
 # each host. It is what a spec's processes begin with, where the spec does not say itself.
 set(method_luamp forkserver)
 set(method_lua5.4 spawn)
 set(of_processes array asking barrier buffer cache command condition deadlock death dict either event event_loop foreign functions future futures handle interrupt journal limits
-  linear list lock moments
+  linear list lock log moments
   named_buffer options orphans outcome output pipe pool pool_apply pool_batches pool_calls pool_ends pool_inputs pool_life pool_limits pool_orphans
-  pool_spoils pool_submit pool_tasks priority progress progress_figures process process_end property queue queue_family random rwlock scope scope_nesting semaphore sending signals statistics terminal
+  pool_spoils pool_submit pool_tasks priority progress progress_figures process process_end property queue queue_family random relay relay_order rwlock scope scope_nesting semaphore sending signals statistics terminal
   timeout trees tutorial value wait wait_shared)
 if(LUAMP_SANITIZE)
   set(of_processes functions options pipe process queue random scope_nesting wait dict list)

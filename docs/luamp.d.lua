@@ -15,6 +15,8 @@
 ---@field _VERSION string
 ---What a worker of a pool is; nil in any other process.
 ---@field worker mp.worker?
+---Writes lines about what happens.
+---@field log mp.log
 local mp = {}
 
 -- --- processes ---------------------------------------------------------------
@@ -1021,6 +1023,21 @@ function mp.memory(options) end
 ---@field nice? integer
 ---How the workers come to be; without it as `mp.get_start_method` says.
 ---@field start_method? mp.start_method
+---What becomes of that which the workers, and the programs that they run, write to stdout and stderr. What is relayed
+---is given to the same stream of the process that has made the pool, while that is in a call of luamp, and before
+---anybody has the result of the task. Workers do not wait for that.
+---@field output? mp.pool.output
+---What stands before each line that is relayed: true for "[{name}] ", or a text in which {name} is the process,
+---{worker} its number, {pid} its pid, {task} the task's number and {attempt} which run of it this is. Where `output`
+---is not given it is "line" then.
+---@field tag? true|string
+
+---What becomes of what the workers of a pool write.
+---@alias mp.pool.output
+---| "inherit" # it goes where that of this process goes, without a detour; the default
+---| "line" # whole lines, as they come
+---| "group" # what a task has written stands together, and comes when it has ended
+---| "ordered" # the same, in the order of the call's input; of single tasks as "group"
 
 ---Which failures are followed by a further run, and when.
 ---@class mp.pool.retries
@@ -1719,6 +1736,76 @@ function mp.cpu_count(options) end
 ---@param timeout? number how long to wait, in seconds
 ---@return (mp.process|mp.queue|mp.pipe|mp.lock|mp.semaphore|mp.event|mp.future|integer)[] ready those that are
 function mp.wait(objects, timeout) end
+
+-- --- logs --------------------------------------------------------------------
+
+---Writes lines, each of which is a list of fields: time, level, process, in a worker the task, the message (msg), and
+---what was given besides. Its functions are called with a dot. A value that is more than plain characters stands in
+---quotes, with escapes as in Lua, so that a line is one line. A key that is one of the line's own gets a `_` behind it.
+---Each function returns nothing when its level is off.
+---@class mp.logger
+local logger = {} -- luacheck: ignore 241
+
+---Writes a line of the level "debug".
+---@param message any what has happened: a text, or what has one
+---@param fields? table<string, any> what else there is to know
+---@return true|nil ok true when it is written, nil when it cannot be
+---@return string? why it cannot
+function logger.debug(message, fields) end
+
+---Writes a line of the level "info".
+---@param message any what has happened: a text, or what has one
+---@param fields? table<string, any> what else there is to know
+---@return true|nil ok true when it is written, nil when it cannot be
+---@return string? why it cannot
+function logger.info(message, fields) end
+
+---Writes a line of the level "warn".
+---@param message any what has happened: a text, or what has one
+---@param fields? table<string, any> what else there is to know
+---@return true|nil ok true when it is written, nil when it cannot be
+---@return string? why it cannot
+function logger.warn(message, fields) end
+
+---Writes a line of the level "error".
+---@param message any what has happened: a text, or what has one
+---@param fields? table<string, any> what else there is to know
+---@return true|nil ok true when it is written, nil when it cannot be
+---@return string? why it cannot
+function logger.error(message, fields) end
+
+---Makes a logger whose lines have more fields. It travels like other values.
+---@param fields table<string, any> the fields; those of a line go before them
+---@return mp.logger other the logger
+function logger.bind(fields) end
+
+---Whether lines of a level are written, for what is costly to work out.
+---@param level mp.log.level the level
+---@return boolean is whether they are
+function logger.is_enabled(level) end
+
+---The logger that `mp.log` is.
+---@class mp.log: mp.logger
+local log = {} -- luacheck: ignore 241
+
+---Sets up logging for this process and those that it starts from then on. Returns nothing.
+---@param options mp.log.options what is to be; what is not given stays
+function log.configure(options) end
+
+---How `mp.log` is set up.
+---@class mp.log.options
+---What is less severe is not written: "info" by default. LUAMP_LOG in the environment goes before it.
+---@field level? mp.log.level
+---Where lines go: to the end of the file of that path, or with false to stderr, which is the default.
+---@field file? string|false
+
+---How severe a line is.
+---@alias mp.log.level
+---| "debug" # of use while one looks for something
+---| "info" # what happens
+---| "warn" # what should not happen, and can be lived with
+---| "error" # what fails
+---| "off" # of `configure` and LUAMP_LOG alone: no line at all
 
 ---Waits for a time. Returns nothing.
 ---@param seconds number how long

@@ -10,17 +10,17 @@ local engine = {
     { "cells", "bulk" }, "named", "mutex", "semaphore", "event", "change", "line", "rwlock", "barrier", "condition",
     "table", "value", { "dict", "edit", "stripe", "recency" }, "list", "times",
     { "board", "owner", "ends", "lane", "batch", "bell" },
-    "footer", "output", "usage", "keeper", "setup", "exec", "picture", "image", "proc", "start",
+    "footer", "output", "relay", "usage", "keeper", "setup", "exec", "picture", "image", "proc", "start",
 }
 local modules = {
     "luamp.core", "luamp.options", "luamp.errors", "luamp.modules", "luamp.sending", "luamp.culprit", "luamp.cgroup",
     "luamp.cpu", "luamp.signals", "luamp.register", "luamp.streams", "luamp.process_options", "luamp.command",
     "luamp.life", "luamp.sharing", "luamp.arrays", "luamp.synchronising", "luamp.arrival", "luamp.image",
-    "luamp.outcome", "luamp.process", "luamp.future",
-    "luamp.wait", "luamp.scope", "luamp.inputs", "luamp.worker", "luamp.statistics", "luamp.crew", "luamp.serial",
-    "luamp.submit", "luamp.failures", "luamp.putting", "luamp.figures", "luamp.progress", "luamp.dispatch",
-    "luamp.pool_options", "luamp.fingerprint", "luamp.journal_file", "luamp.recorder", "luamp.journal",
-    "luamp.calls", "luamp.advice", "luamp.pool",
+    "luamp.outcome", "luamp.log", "luamp.process", "luamp.future",
+    "luamp.wait", "luamp.scope", "luamp.inputs", "luamp.relay", "luamp.worker", "luamp.statistics", "luamp.crew",
+    "luamp.serial", "luamp.submit", "luamp.failures", "luamp.putting", "luamp.figures", "luamp.progress",
+    "luamp.dispatch", "luamp.pool_options", "luamp.fingerprint", "luamp.journal_file", "luamp.recorder",
+    "luamp.journal", "luamp.calls", "luamp.advice", "luamp.pool",
     "luamp",
 }
 

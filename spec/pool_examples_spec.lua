@@ -198,6 +198,43 @@ describe("progress.lua", function()
     end)
 end)
 
+describe("logs.lua", function()
+    local function ran(command, env)
+        local text = succeeds(run(command, env))
+        return text:match "^(.-)(logged[^\n]*\n)(.*)$"
+    end
+
+    it("gives the output of each task in order, and logs what LUAMP_LOG lets through", function()
+        local tagged, _, log = ran "luamp scripts/logs.lua"
+        local expected = {}
+        for i, house in ipairs { { "villa", 3 }, { "castle", 1 }, { "hut", 2 } } do
+            table.insert(expected, ("%d| %s:\n"):format(i, house[1]))
+            for room = 1, house[2] do table.insert(expected, ("%d|   room %d is clean\n"):format(i, room)) end
+            table.insert(expected, i .. "|   the cellar is a program\n")
+            if i == 2 then table.insert(expected, "2|   what was th\n") end
+        end
+        assert.equal(table.concat(expected), tagged)
+        assert.equal([[
+level=error process=main msg="not finished" house=castle signal=SIGKILL
+level=info process=inspector.N task=1 msg=done house=villa
+level=info process=inspector.N task=3 msg=done house=hut
+level=warn process=inspector.N task=2 msg="steps on the stairs" at=midnight heard="{creak, creak}" house=castle
+]], log)
+        local same, _, more = ran("luamp scripts/logs.lua", { LUAMP_LOG = "debug" })
+        assert.equal(tagged, same)
+        local begin = "level=debug process=inspector%.N task=%d msg=begins house=%l+ rooms=%d\n"
+        assert.equal(3, select(2, more:gsub(begin, "")))
+        local _, _, less = ran("luamp scripts/logs.lua", { LUAMP_LOG = "error" })
+        assert.equal('level=error process=main msg="not finished" house=castle signal=SIGKILL\n', less)
+    end)
+
+    it("leaves the log in the file that was named", function()
+        local result = run "luamp scripts/logs.lua run.log"
+        succeeds(result)
+        assert.equal(4, select(2, helper.read(result.cwd .. "/run.log"):gsub("time=[^\n]*\n", "")))
+    end)
+end)
+
 describe("search.lua", function()
     it("finds the first number, and looks at none that is far behind it", function()
         for steps, n in pairs { [-1] = 1, [1] = 2, [111] = 27, [261] = 6171, [350] = 77031 } do

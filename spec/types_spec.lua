@@ -153,6 +153,11 @@ local function each_function()
     for name, declaration in pairs(classes["mp.scope"].methods) do
         table.insert(list, { "scope:" .. name, declaration, scope_methods[name], 1 })
     end
+    for _, class in ipairs { "logger", "log" } do
+        for name, declaration in pairs(classes["mp." .. class].methods) do
+            table.insert(list, { "log." .. name, declaration, mp.log[name], 0 })
+        end
+    end
     for class, methods in pairs(of_class) do
         for name, declaration in pairs(classes["mp." .. class].methods) do
             table.insert(list, { class .. ":" .. name, declaration, implementation(class, name, methods[name]) })
@@ -182,7 +187,9 @@ describe("the declared names", function()
             found[name] = "function"
         end
         for name, field in pairs(classes.mp.fields) do
-            if not field.type:find "%?$" then found[name] = field.type end -- mp.worker is there in workers
+            if not field.type:find "%?$" then -- mp.worker is there in workers
+                found[name] = classes[field.type] and "table" or field.type
+            end
         end
         local real = {}
         for name, value in pairs(mp) do
@@ -204,6 +211,21 @@ describe("the declared names", function()
     it("are the methods of a scope", function()
         assert.same(names(scope_methods), names(classes["mp.scope"].methods))
         assert.same({}, classes["mp.scope"].fields)
+    end)
+
+    it("are the functions and options of mp.log", function()
+        local bound = mp.log.bind {}
+        assert.same(names(bound), names(classes["mp.logger"].methods))
+        bound.configure = true
+        assert.same(names(mp.log), names(bound))
+        assert.same({ "configure" }, names(classes["mp.log"].methods))
+        local levels = declared.aliases["mp.log.level"].values
+        assert.same(names(upvalue(upvalue(mp.log.configure, "check_level"), "severity")), names(levels))
+        local known = classes["mp.log.options"].fields
+        assert.same({ "file", "level" }, names(known))
+        for name in pairs(known) do
+            helper.fails("mp.log.configure: option '" .. name .. "'", mp.log.configure, { [name] = "/no/folder/x" })
+        end
     end)
 
     it("are the methods of queues and pipes", function()
@@ -273,6 +295,8 @@ describe("the declared names", function()
         } do
             assert.same(names(known), names(classes["mp.pool." .. class].fields), class)
         end
+        assert.same(names(upvalue(require "luamp.relay".check, "modes")),
+            names(declared.aliases["mp.pool.output"].values))
     end)
 
     it("are what a pool tells of itself, and a worker of itself", function()
@@ -406,6 +430,7 @@ describe("every name", function()
             ["mp.sleep"] = { 0 },
             ["mp.seed"] = { 1 },
             ["mp.set_start_method"] = { "fork" },
+            ["log.configure"] = { {} },
             ["process:close"] = { p },
             ["queue:close"] = { mp.queue() },
             ["queue:task_done"] = { taken },

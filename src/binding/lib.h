@@ -177,5 +177,6 @@ void mp_dict_open(lua_State *L);
 void mp_list_open(lua_State *L);
 void mp_journal_open(lua_State *L);
 void mp_footer_open(lua_State *L);
+void mp_relay_face_open(lua_State *L);
 
 #endif

@@ -80,10 +80,45 @@ static int close_pipe(lua_State *L) {
     return luaL_fileresult(L, ok, NULL);
 }
 
+/*
+** Of a worker whose output is relayed, stdout and stderr are two files, and what stands in both is
+** told by marks: a function that is called before stdout is written to after stderr was, or may
+** have been by a program.
+*/
+static struct {
+    int mark; /* a reference in the registry, or 0: there is none */
+    int is_stdout_last;
+    unsigned long n_programs;
+} streams;
+
+static void before_write(lua_State *L, FILE *f) {
+    if (streams.mark == 0 || (f != stdout && f != stderr))
+        return;
+    if (f == stderr) {
+        mp_output_flush(stdout);
+    } else if (!streams.is_stdout_last || streams.n_programs != mp_lib_n_programs) {
+        lua_rawgeti(L, LUA_REGISTRYINDEX, streams.mark);
+        lua_call(L, 0, 0);
+    }
+    streams.is_stdout_last = f == stdout;
+    streams.n_programs = mp_lib_n_programs;
+}
+
+/* mark_streams(f): that is the function from now on. */
+static int mark_streams(lua_State *L) {
+    luaL_checktype(L, 1, LUA_TFUNCTION);
+    lua_settop(L, 1);
+    streams.mark = luaL_ref(L, LUA_REGISTRYINDEX);
+    streams.is_stdout_last = 0;
+    return 0;
+}
+
 /* The engine's write (of len bytes) or flush (without bytes) of the file at `index`. */
 static int hand_over(lua_State *L, int index, FILE *f, const char *bytes, size_t len) {
     sigset_t before;
     int guarded = is_pipe(L, index);
+    if (bytes != NULL)
+        before_write(L, f);
     if (guarded)
         mp_sys_sigpipe_hold(&before);
     int rc = bytes != NULL ? mp_output_write(f, bytes, len) : mp_output_flush(f);
@@ -112,6 +147,7 @@ static int print(lua_State *L) {
     luaL_pushresult(&text);
     size_t len;
     const char *bytes = lua_tolstring(L, -1, &len);
+    before_write(L, stdout);
     mp_output_write(stdout, bytes, len); /* stock print does not look either */
     mp_output_flush(stdout);
     return 0;
@@ -333,6 +369,7 @@ static void make_weak_table(lua_State *L, const char *name) {
 }
 
 static const luaL_Reg functions[] = {{"report", report},
+                                     {"mark_streams", mark_streams},
                                      {"open_stream", open_stream},
                                      {"share_stream", share_stream},
                                      {"close_private", close_private},

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "binding/lib.h"
@@ -63,6 +64,15 @@ static int is_open(lua_State *L) {
 static int clock_seconds(lua_State *L) {
     lua_pushnumber(L, (lua_Number)mp_sys_now() / 1e9);
     return 1;
+}
+
+/* wall(): seconds since 1970 by the wall clock, and the milliseconds. */
+static int wall(lua_State *L) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    lua_pushinteger(L, now.tv_sec);
+    lua_pushinteger(L, now.tv_nsec / 1000000);
+    return 2;
 }
 
 /* --- this process -------------------------------------------------------- */
@@ -145,6 +155,15 @@ static int library(lua_State *L) {
 /* can_read(path): whether there is a file that may be read. */
 static int can_read(lua_State *L) {
     lua_pushboolean(L, access(luaL_checkstring(L, 1), R_OK) == 0);
+    return 1;
+}
+
+/* folder(): the path of the working folder; nil, message, name where it has none. */
+static int folder(lua_State *L) {
+    char path[PATH_MAX];
+    if (getcwd(path, sizeof path) == NULL)
+        return mp_lib_result(L, -errno, "the working folder");
+    lua_pushstring(L, path);
     return 1;
 }
 
@@ -264,6 +283,7 @@ static const luaL_Reg functions[] = {{"deadline", deadline},
                                      {"poll", poll_descriptors},
                                      {"is_open", is_open},
                                      {"clock", clock_seconds},
+                                     {"wall", wall},
                                      {"getpid", getpid_},
                                      {"getppid", getppid_},
                                      {"creator", creator},
@@ -271,6 +291,7 @@ static const luaL_Reg functions[] = {{"deadline", deadline},
                                      {"random_integers", random_integers},
                                      {"set_env", set_env},
                                      {"environment", environment},
+                                     {"folder", folder},
                                      {"is_root", is_root},
                                      {"executable", executable},
                                      {"is_program", is_program},

@@ -9,6 +9,8 @@
 **   before(index, call_id)  before each task, where there is something to be done; or nil
 **   after()                 after each task, where there is something to be done; or nil.
 **                           Returns true when this worker is to be replaced
+**   ended(call, index, attempt, how)
+**                           when a task has ended, where somebody is told of that besides; or nil
 **   set_hook()              after a task with a debug hook: sets the one before it; or nil
 **   end_children()          after a task that has left processes, or has made pools
 **   caught(value)           a message handler: gives the error object
@@ -41,7 +43,7 @@ static struct {
     unsigned long n_programs; /* that tasks have run, of which nothing is left */
     unsigned long n_hooks;    /* that tasks have set, and that were taken off */
     unsigned long n_boards;   /* of pools that were made here, and have ended */
-    int hooks, functions, before, after;
+    int hooks, functions, before, after, ended;
     int has_learned;              /* some of those ids are set */
     uint64_t ids[MP_BOARD_CALLS]; /* of the functions that are known here */
     signed char n_results[MP_BOARD_CALLS];
@@ -308,8 +310,20 @@ static int caught(lua_State *L) {
     return 1;
 }
 
+/* The task has ended so, and what it wrote is out. */
+static void call_ended(lua_State *L, const char *how) {
+    if (me.ended == LUA_NOREF)
+        return;
+    push(L, me.ended);
+    lua_pushinteger(L, me.given.task.call);
+    lua_pushinteger(L, (lua_Integer)me.given.task.index);
+    lua_pushinteger(L, me.given.task.attempt);
+    lua_pushstring(L, how);
+    lua_call(L, 4, 0);
+}
+
 /* What a task has begun ends with it; what it wrote is out before anybody knows of its end. */
-static void clear_up(lua_State *L) {
+static void clear_up(lua_State *L, const char *how) {
     if (mp_proc_has_children() || mp_lib_n_boards != me.n_boards) {
         push_hook(L, "end_children");
         lua_call(L, 0, 0);
@@ -317,6 +331,7 @@ static void clear_up(lua_State *L) {
     }
     if (__fpending(stdout) > 0)
         mp_output_flush_all(L);
+    call_ended(L, how);
 }
 
 /* Whether programs of the task are left, which go with this worker and not before. */
@@ -352,7 +367,7 @@ static int run(lua_State *L) {
         lua_call(L, lua_gettop(L) - 2,
                  call == MP_BOARD_NOT_KEPT ? LUA_MULTRET : me.n_results[call]);
         end_hook(L);
-        clear_up(L);
+        clear_up(L, "done");
         time_task(is_small(L, 2, lua_gettop(L) - 1) ? between() : MP_SENDS);
         leave(L, MP_TASK_DONE, 2, lua_gettop(L) - 1);
     } while (!is_worn_out(L));
@@ -361,7 +376,7 @@ static int run(lua_State *L) {
 }
 
 static int clear_up_protected(lua_State *L) {
-    clear_up(L);
+    clear_up(L, "failed");
     return 0;
 }
 
@@ -383,6 +398,9 @@ static void become_worker(lua_State *L) {
     me.before = lua_isnil(L, -1) ? LUA_NOREF : luaL_ref(L, LUA_REGISTRYINDEX);
     lua_getfield(L, 3, "after");
     me.after = lua_isnil(L, -1) ? LUA_NOREF : luaL_ref(L, LUA_REGISTRYINDEX);
+    lua_settop(L, 3);
+    lua_getfield(L, 3, "ended");
+    me.ended = lua_isnil(L, -1) ? LUA_NOREF : luaL_ref(L, LUA_REGISTRYINDEX);
     lua_newtable(L);
     me.functions = luaL_ref(L, LUA_REGISTRYINDEX);
     lua_settop(L, 3);

@@ -19,7 +19,7 @@ end
 local function arrive(o)
     package.path, package.cpath = o.path, o.cpath
     rawset(_G, "arg", o.arg)
-    now.seed, now.method = o.seed, o.method
+    now.seed, now.method, now.log = o.seed, o.method, o.log
     now.this = with_numbers({ given_name = o.creator.name, pid = o.creator.pid, daemon = o.creator.daemon,
         role = "self" }, o.creator.numbers)
     return { given_name = o.self.name, number = o.self.numbers[#o.self.numbers], maker = now.this,

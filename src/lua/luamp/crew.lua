@@ -52,11 +52,13 @@ local function start(c, w)
     for key, value in next, c.process_options do given[key] = value end
     given.target, given.args, given.daemon = worker.main, { c.handle, w.id, c.given }, true
     given.name = ("%s.%d"):format(c.name, w.id)
+    if c.relay then given.args[4] = c.relay:open(w, given) end
     w.process = process.state(process.new(given))
     w.process.where = c.where
     w.state, w.is_overdue, w.overran = "starts", nil, nil
     local ok, e = pcall(w.process.object.start, w.process.object)
     local has_started = w.process.status ~= "new"
+    if c.relay and not has_started then c.relay:close(w) end
     if has_started then board.employ(c.board, w.id, core.member(w.process.handle)) else w.process = nil end
     if not ok then error(e, 0) end
 end
@@ -84,6 +86,7 @@ function crew.new(n, name, given, process_options)
         process_options = process_options, restarts = 0, failed_starts = {}, last_look = core.clock(),
         n_ends = 0, fruitless = {}, spares_until = 0, broken = nil, is_closing = false,
         running = false, is_made = false, cpu_of_gone = 0, peak_of_gone = 0 }, crew.meta)
+    if given.output then c.relay = require "luamp.relay".new(c, given) end
     local ok, e = pcall(c.resize, c, n, "mp.pool")
     if not ok then
         c:kill()
@@ -204,6 +207,7 @@ local function bury(c, w, hear)
     local e = was == "refuses" and board.refusal(c.board, w.id) or cause_of(s)
     w.cause, w.overran, w.words = e, core.overran(s.handle), board.words(c.board, w.id)
     statistics.ended(c, w)
+    if c.relay then c.relay:close(w) end
     board.bury(c.board, w.id)
     c:collect(c.lists, c.arrivals, c.futures, hear)
     if not w.is_leaving then note_death(c, w, e, was) end
@@ -348,6 +352,7 @@ function methods.kill(c)
             s.object:close()
         end
         if s then w.tasks = w.tasks + board.n_ended(c.board, w.id) end
+        if c.relay then c.relay:close(w, true) end
         w.process, w.state = nil, "gone"
     end
 end
@@ -358,6 +363,7 @@ local gone = {}
 -- not when this one is collected. A descriptor of it stays good for an event loop, so then it stays.
 function methods.leave(c)
     c.final = statistics.final(c)
+    if c.relay then c.relay:leave() end
     board.forget(c.board)
     c[1], c.board, c.handle = nil, nil, nil
     setmetatable(c, gone.meta)

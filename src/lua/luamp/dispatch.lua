@@ -267,6 +267,7 @@ function dispatch.new(crew, terms)
     d.futures = d.submissions.futures
     d.hear = function(...) heard(d, ...) end
     crew.lists, crew.arrivals, crew.futures = d.lists, d.arrivals, d.futures
+    if crew.relay then crew.relay:attach(d) end
     return d
 end
 

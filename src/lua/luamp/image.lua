@@ -91,7 +91,7 @@ local function settings(s)
     return core.frame(core.encode {
         self = identity(s), creator = identity(life.own()), order = s.order, in_scope = s.scope ~= nil,
         env = s.options.env, limits = s.options.limits, seed = now.seed, method = now.method,
-        path = as_text(package.path), cpath = as_text(package.cpath), arg = script_arguments(),
+        path = as_text(package.path), cpath = as_text(package.cpath), arg = script_arguments(), log = now.log,
     })
 end
 

@@ -76,6 +76,16 @@ local function deepen(n)
 end
 deepen(30)
 
+-- mp.log is a table, which is filled in when it is first used. Its functions travel as those of luamp.log.
+mp.log = setmetatable({}, {
+    __index = function(log, key)
+        local filled = require "luamp.log"
+        for name, f in next, filled do log[name] = f end
+        return setmetatable(log, getmetatable(filled))[key]
+    end,
+    __mp_send = function() return function() return package.loaded.luamp.log end end,
+})
+
 core.on_interruption(errors.interrupted)
 
 return mp

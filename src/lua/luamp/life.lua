@@ -33,6 +33,7 @@ local find, format = string.find, string.format -- for errors, as in errors.lua
 --   worker_of  in a worker of a pool: the module, which has the field `worker`
 --   cpu_divisor  in a worker: how many have to share the CPUs with it
 --   pools      a weak set of those that mp.pool made; nil before the first
+--   log        what mp.log.configure was given; nil before that
 --   oom_kills  what the cgroup had counted when this was last looked at
 local now = { method = "fork" }
 life.now = now

@@ -13,6 +13,7 @@ local known = {
     workers = "any", init = "callable", initargs = "table", exit = "callable", max_tasks = "integer",
     max_rss = "any", timeout = "number", retries = "any", name = "text", cpus = "table", seed = "integer",
     limits = "table", env = "table", nice = "integer", start_method = "text",
+    output = "text", tag = "any",
 }
 
 local of_call = {
@@ -107,6 +108,7 @@ function pool_options.split(where, given)
         timeout = check_timeout(where, given.timeout), retries = check_retries(where, given.retries),
         max_tasks = at_least_one(where, "max_tasks", given.max_tasks),
         cpu_divisor = (life.now.cpu_divisor or 1) * n }
+    if given.output or given.tag then require "luamp.relay".check(where, given, own) end
     if given.max_rss ~= nil then
         own.max_rss = options.bytes(given.max_rss)
         if not own.max_rss or own.max_rss < 1 then

@@ -220,8 +220,18 @@ local function hook_of_script()
     return function() sethook(hook, mask, count) end
 end
 
--- What the binding calls: see worker.c.
-function worker.hooks(given, is_process)
+-- One function that does what both do; either may be nil. What the second one says is its answer.
+local function both(f, g)
+    return f and g and function(...)
+        f(...)
+        return g(...)
+    end or f or g
+end
+
+-- What the binding calls: see worker.c. number: as of worker.main.
+function worker.hooks(given, is_process, number)
+    local begun, ended, paused
+    if number then begun, ended, paused = require "luamp.relay".serve(given, number) end
     return {
         prepare = function(mode, f, reader, is_measured)
             local call, is_whole
@@ -233,8 +243,8 @@ function worker.hooks(given, is_process)
             if is_measured then return measured(call, is_whole), true end
             return call, is_whole
         end,
-        before = given.seed and seeding(given.seed, is_process) or nil,
-        after = given.max_rss and grown(given.max_rss) or nil,
+        before = both(begun, given.seed and seeding(given.seed, is_process) or nil), ended = ended,
+        after = both(paused, given.max_rss and grown(given.max_rss) or nil),
         end_children = worker.ender(), set_hook = hook_of_script(), caught = function(value)
             return errors.caught(value, life.name(life.own()), now.this.pid, errors.traceback(3))
         end, failure = failure, unsendable = unsendable,
@@ -250,8 +260,8 @@ local function refuse(board, id, e)
         message = e.message:sub(1, LONGEST), traceback = e.traceback and e.traceback:sub(1, LONGEST) })
 end
 
--- The body of a worker: for the board, as number `id`.
-function worker.main(board, id, given)
+-- The body of a worker: for the board, as number `id`; `number`: of its files, if its output is relayed.
+function worker.main(board, id, given, number)
     core.worker.begin(board, id)
     now.worker_of = package.loaded.luamp
     now.worker_of.worker = worker.make_state(id)
@@ -261,7 +271,7 @@ function worker.main(board, id, given)
             (given.initargs.n or #given.initargs) or 0))
         if not ok then return refuse(board, id, failure(e)) end
     end
-    core.worker.serve(board, id, worker.hooks(given, true), given.max_tasks)
+    core.worker.serve(board, id, worker.hooks(given, true, number), given.max_tasks)
     if given.exit then given.exit() end
 end
 
