@@ -30,10 +30,9 @@ MP_EXPORT int luaopen_luamp(lua_State *L);
 
 /*
 ** Changes the state over to the engine's heap, which is cheap to fork. For a
-** host at the birth of a state, and for every forked child.
+** host at the birth of a state; in others the module does it when it is loaded.
 */
 void mp_lib_adopt_heap(lua_State *L);
-int mp_lib_has_heap(lua_State *L);
 
 /*
 ** Turns an engine's result into Lua's idiom: rc >= 0 pushes true, a negative
