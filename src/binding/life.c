@@ -120,6 +120,8 @@ static void settle_in(lua_State *L, mp_birth *b) {
     push_sentinel(L);
     if (!mp_lib_is_program)
         lua_sethook(L, main_thread_hook, LUA_MASKCALL, 0);
+    if (b->allowance > 0)
+        mp_collector_in_child(L, b->allowance);
 }
 
 /* The values from index `first` on, as a table with n. */
