@@ -69,6 +69,7 @@ parallel --version | sed -n '1s/^GNU parallel //p']] },
 local lanes = require "lanes"
 print "lua5.4"
 print((lanes.ABOUT or lanes.configure().ABOUT).version)]] },
+    lua = { "lua5.4", "-e", [[print("lua5.4") print((_VERSION:gsub("^%S+ ", "")))]] },
     cjson = { "lua5.4", "-e", [[print("lua5.4") print(require "cjson"._VERSION)]] },
     cmsgpack = { "lua5.4", "-e", [[print("lua5.4") print((require "cmsgpack"._VERSION:gsub("^%S+ ", "")))]] },
     luajit = { "luajit", "-e", [[require "string.buffer" print("luajit") print((jit.version:gsub("^%S+ ", "")))]] },

@@ -23,6 +23,10 @@ local function of_yardstick(row, args, setup)
     local folder = base.folder or row.folder
     args = base.args or args
     if base.host == "luamp" then return of_luamp(folder, args, setup) end
+    if base.host then
+        local host = setup.hosts[base.host] or error(("row %s needs %s"):format(row.id, base.host), 0)
+        return { host.path, ("%s/%s/luamp.lua"):format(setup.bench, folder), table.unpack(args) }
+    end
     return { setup.build .. "/" .. folder, table.unpack(args) }
 end
 

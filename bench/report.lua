@@ -97,7 +97,7 @@ function report.number(x)
     return string.format("%.4f", x)
 end
 
-local scales = { ns = 1e9, us = 1e6, ms = 1e3, s = 1, ["/s"] = 1, ["k/s"] = 1e-3, ["M/s"] = 1e-6 }
+local scales = { ns = 1e9, us = 1e6, ms = 1e3, s = 1, ["/s"] = 1, ["k/s"] = 1e-3, ["M/s"] = 1e-6, ["%"] = 100 }
 
 -- Seconds in a row's unit; a unit that ends in /s shows a rate.
 function report.amount(seconds, unit)

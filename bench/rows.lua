@@ -8,14 +8,14 @@
 --               to exit, `count` runs in each round.
 --   count       operations or runs in a round; a peer may have its own
 --   unit        how medians are shown: "ns", "us", "ms", "s", or as a rate,
---               "/s", "k/s", "M/s"
+--               "/s", "k/s", "M/s"; "%" where the programs print no time, but a part
 --   output      for "whole": what the program has to print, the last line
 --               last, the others in any order
 --   yardstick   what the C program does, in words
 --   args        what the yardstick and luamp get before the count (none: nothing)
 --   base        where the yardstick is another program than the folder's, or
 --               gets other args: its folder, its args, and its host, if that is
---               luamp and not C
+--               not C: luamp, or lua, which runs luamp's program as well
 --   target      luamp against the yardstick: at_most = times its time (and
 --               plus = seconds), or at_least = times its speed; it also says in
 --               which of the two the row's ratios are shown. Where the goal is a
@@ -41,6 +41,34 @@ local rows = {
             { host = "perl", file = "perl.pl", args = { "exit" }, label = "fork + exit", count = 50 },
             { host = "lanes", file = "lanes.lua", label = "all libraries", count = 100, lead = 1 },
             { host = "node", file = "node.js", label = "worker thread", count = 8 },
+        },
+    },
+    {
+        id = "2",
+        name = "start + join over a heap of 1 GiB",
+        folder = "heap",
+        how = "loop",
+        count = 50,
+        unit = "us",
+        yardstick = "fork, _exit, wait; huge pages",
+        args = { "start" },
+        target = { at_most = 1.8 },
+        peers = {
+            { host = "python3", file = "python3.py", args = { "start" }, label = "fork", count = 10, lead = 25 },
+        },
+    },
+    {
+        id = "2b",
+        name = "the first start + join over it",
+        folder = "heap",
+        how = "loop",
+        count = 1,
+        unit = "ms",
+        yardstick = "fork, _exit, wait; huge pages",
+        args = { "first" },
+        target = { within = 3e-3 },
+        peers = {
+            { host = "python3", file = "python3.py", args = { "first" }, label = "fork", count = 1 },
         },
     },
     {
@@ -309,6 +337,28 @@ add_cpu({ id = "19u", name = "map, 2 workers, one task in 100 longer", count = 8
 add_cpu({ id = "19k", name = "map, 2 workers, one killed every 100 ms", count = 20000, unit = "us",
     yardstick = "luamp, none killed", base = { host = "luamp", args = { "short" } },
     target = { at_least = 0.8 } }, { "short", "killed" })
+
+-- What a child copies of its parent's heap: parts, and no times.
+for i, kind in ipairs { "read", "allocate" } do
+    rows[#rows + 1] = {
+        id = i == 1 and "17" or "17a", folder = "heap", how = "loop",
+        name = "copied of 1 GiB by a child that " .. (i == 1 and "reads it" or "makes 30 M tables"),
+        count = 1, unit = "%", yardstick = "a page", args = { kind }, target = { within = i == 1 and 0.005 or 0.02 },
+        peers = { { host = "python3", file = "python3.py", args = { kind }, label = "fork", count = 1,
+            lead = kind == "read" and 100 or nil } },
+    }
+end
+
+-- Lua that allocates, by the collector's modes.
+for _, mode in ipairs { "incremental", "generational" } do
+    for _, kind in ipairs { "trees", "strings", "mixed" } do
+        rows[#rows + 1] = {
+            id = ("18%s%s"):format(kind:sub(1, 1), mode:sub(1, 1)), name = ("%s in Lua, %s"):format(kind, mode),
+            folder = "alloc", how = "loop", count = 10, unit = "ms", yardstick = "lua5.4", args = { kind, mode },
+            base = { host = "lua" }, target = { at_most = mode == "incremental" and 0.72 or 0.88 }, peers = {},
+        }
+    end
+end
 
 -- Numbers in shared memory, a row for each thing that is done with them.
 local function add_cells(row, kind, peers)

@@ -79,19 +79,22 @@ local function parse(words)
 end
 
 -- What stands before each command.
-local function prefix(cpus)
-    if not cpus then return {} end
-    return { "env", "BENCH_CPUS=" .. cpus, "taskset", "-c", (cpus:gsub("/", ",")) }
+local function prefix(cpus, quick)
+    local words = quick and { "env", "BENCH_QUICK=1" } or {}
+    if not cpus then return words end
+    return table.move({ "env", "BENCH_CPUS=" .. cpus, "taskset", "-c", (cpus:gsub("/", ",")) }, 1, 5, #words + 1, words)
 end
 
--- The hosts of the rows' peers: those that are here by name, and two lists of
--- what to say.
+-- The hosts of the rows' peers, and of yardsticks: those that are here by name, and two
+-- lists of what to say.
 local function find_hosts(wanted)
     local hosts, seen, present, absent = {}, {}, {}, {}
     for _, row in ipairs(wanted) do
-        for _, peer in ipairs(row.peers) do
+        local list = { table.unpack(row.peers) }
+        if row.base and row.base.host then list[#list + 1] = row.base end
+        for _, peer in ipairs(list) do
             local host = peer.host
-            if not seen[host] then
+            if not seen[host] and host ~= "luamp" then
                 seen[host] = true
                 hosts[host] = machine.find(host)
                 local found = hosts[host]
@@ -182,7 +185,7 @@ local function main(luamp, build, words)
     }
     local setup = {
         luamp = luamp, build = build, bench = bench, hosts = hosts,
-        prefix = prefix(options.cpus),
+        prefix = prefix(options.cpus, options.quick),
         divisor = options.quick and 10 or 1,
     }
     local trip

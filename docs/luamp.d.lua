@@ -981,8 +981,25 @@ function condition:close() end
 ---@field limit integer
 ---What is in use, by kind: how many there are, and their bytes.
 ---@field kinds table<string,{count:integer,bytes:integer}>
+---What this process has for its own values.
+---@field heap mp.memory.heap
 
----Tells what the family of this process shares, and may set a limit to it.
+---The memory of a process's own Lua values, in bytes. What is from malloc (large blocks of a small heap, all under a
+---sanitizer, and in lua5.4 what is from before luamp was loaded) is counted in `lua` alone.
+---@class mp.memory.heap
+---What Lua counts: what was inherited, too.
+---@field lua integer
+---What this process has made itself and is in use.
+---@field used integer
+---What the process has taken from the system for that.
+---@field held integer
+---What it began with: its parent's.
+---@field inherited integer
+---How much of that it has copied, by writing to it; what all others have let go since is counted, too. Nil where the
+---system does not tell.
+---@field dirtied? integer
+
+---Tells what the family of this process shares, to which it may set a limit, and what the process has itself.
 ---@param options? mp.memory.options for a limit
 ---@return mp.memory.usage usage what there is
 function mp.memory(options) end

@@ -54,7 +54,8 @@ local function shown(seconds, unit)
     return rate and rate / seconds or seconds * ({ ns = 1e9, us = 1e6, ms = 1e3 })[unit]
 end
 
-local subjects = { queue = "queues", pool = "pools", cpu_map = "pools", cells = "cells", dict = "dicts" }
+local subjects = { queue = "queues", pool = "pools", cpu_map = "pools", cells = "cells", dict = "dicts", heap = "heaps",
+    alloc = "heaps" }
 
 -- All rows of the table whose programs lie in the folders of queues, of pools, of cells, or in others; by id.
 local function ids(subject)
@@ -172,6 +173,21 @@ describe("bench/run", function()
             assert.are.equal("luamp", row.contenders[2].name)
             for _, c in ipairs(row.contenders) do assert.is_true(c.seconds[1] > 0) end
         end
+    end)
+
+    it("measures a large heap: its starts, what children copy of it, and Lua that allocates", function()
+        local wanted = ids "heaps"
+        assert.are.equal("2 2b 17 17a 18ti 18si 18mi 18tg 18sg 18mg", table.concat(wanted, " "))
+        local raw, found, text = measured("--rounds 1 " .. table.concat(wanted, " "))
+        assert.are.same(wanted, found)
+        for _, row in ipairs(raw.rows) do
+            assert.are.equal("luamp", row.contenders[2].name)
+            for _, c in ipairs(row.contenders) do assert.is_true(c.seconds[1] > 0) end
+        end
+        assert.are.equal("lua5.4", raw.rows[5].contenders[1].name)
+        assert.is_truthy(text:find("row 17: .-luamp  +[%d.]+ %%"))
+        local part = raw.rows[4].contenders[2].seconds[1]
+        assert.is_true(part < 0.02, ("a daemon copied %g of the heap"):format(part))
     end)
 
     it("measures dicts: each kind of call, by one process and more", function()

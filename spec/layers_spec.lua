@@ -5,7 +5,7 @@ local lfs = require "lfs"
 -- Lowest first: each includes and requires what stands before it, and itself. A room of
 -- several parts is open to others by its first one.
 local engine = {
-    "sys", "frame", "store", "heap", "lock", "budget", "page", "family", "name", "gate",
+    "sys", "frame", "store", "region", "heap", "lock", "budget", "page", "family", "name", "gate",
     { "arena", "guard", "spans", "hold" }, "watch", "deadlock", { "queue", "record", "priority" }, "pipe",
     { "cells", "bulk" }, "named", "mutex", "semaphore", "event", "change", "line", "rwlock", "barrier", "condition",
     "table", "value", { "dict", "edit", "stripe", "recency" }, "list", "times",

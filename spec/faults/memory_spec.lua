@@ -102,7 +102,7 @@ it("without memory at its first allocations, a child with many results says so",
     end
 end)
 
-for _, script in ipairs { "functions", "commands", "ends", "queues", "cells", "forkserver", "spawn" } do
+for _, script in ipairs { "functions", "commands", "ends", "queues", "cells", "heap", "forkserver", "spawn" } do
     it("without memory at any allocation, the script of " .. script .. " goes on or says so", function()
         local all = run(script, "0", "libc", 1, 0)
         assert.same({ "exit:0", {} }, { all.ending, sweep.failures(all) })

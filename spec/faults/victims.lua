@@ -1,7 +1,7 @@
 -- victims.lua: small scripts for the sweeps, in which processes are killed
 -- and memory is short.
 --
---   victims.lua functions | results | commands | ends | queues | cells | pools | forkserver | spawn
+--   victims.lua functions | results | commands | ends | queues | cells | heap | pools | forkserver | spawn
 --
 -- A script is steps, each a test of its own: one that fails says why, in a line
 -- on stdout, and the next begin as if nothing had been. So a line "end" says that
@@ -414,6 +414,25 @@ scripts.cells = {
         end)
         os.remove("/dev/shm/" .. name)
         if not ok then error(e, 0) end
+    end },
+}
+
+-- Beyond the first megabytes, where memory comes in spans, in the script and in its child.
+scripts.heap = {
+    { "a heap of its own", function()
+        local list = {}
+        for i = 1, 80000 do list[i] = { i } end
+        local text = large:rep(4)
+        local p <close> = start { target = function()
+            local own = {}
+            for i = 1, 80000 do own[i] = { list[i][1] } end
+            return #own, own[80000][1], #text:rep(2)
+        end }
+        local n, last, len = p:result()
+        check("number", 80000, n)
+        check("last", 80000, last)
+        check("length", #text * 2, len)
+        for i = 1, 80000 do check("table", i, list[i][1]) end
     end },
 }
 

@@ -23,8 +23,25 @@ void mp_lib_adopt_heap(lua_State *L) {
         lua_setallocf(L, mp_heap_alloc, NULL);
 }
 
-int mp_lib_has_heap(lua_State *L) {
-    return lua_getallocf(L, NULL) == mp_heap_alloc;
+static void set_bytes(lua_State *L, const char *name, uint64_t value) {
+    lua_pushinteger(L, (lua_Integer)value);
+    lua_setfield(L, -2, name);
+}
+
+/* heap_usage(): what mp.memory tells of this process's own memory for Lua; bytes. */
+static int heap_usage(lua_State *L) {
+    mp_heap_usage usage;
+    mp_heap_breathe();
+    mp_heap_count(&usage);
+    lua_createtable(L, 0, 5);
+    set_bytes(L, "lua",
+              (uint64_t)lua_gc(L, LUA_GCCOUNT) * 1024 + (uint64_t)lua_gc(L, LUA_GCCOUNTB));
+    set_bytes(L, "used", usage.used);
+    set_bytes(L, "held", usage.held);
+    set_bytes(L, "inherited", usage.inherited);
+    if (usage.dirtied >= 0)
+        set_bytes(L, "dirtied", (uint64_t)usage.dirtied);
+    return 1;
 }
 
 void mp_lib_wrap(lua_State *L, const char *name, lua_CFunction f) {
@@ -189,8 +206,9 @@ void mp_lib_push_part(lua_State *L, const void *key, const char *name) {
     lua_rawsetp(L, LUA_REGISTRYINDEX, key);
 }
 
-static const luaL_Reg functions[] = {
-    {"misuse", misuse}, {"object", object}, {"state", state}, {"address", address}, {NULL, NULL}};
+static const luaL_Reg functions[] = {{"misuse", misuse},         {"object", object},
+                                     {"state", state},           {"address", address},
+                                     {"heap_usage", heap_usage}, {NULL, NULL}};
 
 static void open_core(lua_State *L) {
     luaL_checkversion(L);
@@ -203,7 +221,7 @@ static void open_core(lua_State *L) {
         mp_buffer_open,     mp_acquiring_open,  mp_mutex_open,     mp_semaphore_open,
         mp_event_open,      mp_rwlock_open,     mp_barrier_open,   mp_condition_open,
         mp_dict_open,       mp_list_open,       mp_journal_open,   mp_footer_open,
-        mp_relay_face_open};
+        mp_relay_face_open, mp_collector_open};
     lua_createtable(L, 0, 150); /* with room for all */
     luaL_setfuncs(L, functions, 0);
     luaL_newmetatable(L, "luamp.error");
@@ -223,6 +241,7 @@ static void open_core(lua_State *L) {
 int luaopen_luamp(lua_State *L) {
     if (lua_getfield(L, LUA_REGISTRYINDEX, "luamp") == LUA_TTABLE)
         return 1; /* required a second time, perhaps after package.loaded was cleared */
+    mp_lib_adopt_heap(L);
     mp_proc_open();
     open_core(L);
     preload(L);

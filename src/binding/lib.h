@@ -30,10 +30,19 @@ MP_EXPORT int luaopen_luamp(lua_State *L);
 
 /*
 ** Changes the state over to the engine's heap, which is cheap to fork. For a
-** host at the birth of a state, and for every forked child.
+** host at the birth of a state; in others the module does it when it is loaded.
 */
 void mp_lib_adopt_heap(lua_State *L);
-int mp_lib_has_heap(lua_State *L);
+
+/*
+** The collector around a fork (collector.c). Before it: the heap is made ready for a child that
+** `lasts`, or is not known to be short; finalizers may run, and a bad LUAMP_COLLECTOR raises.
+** Returns by how many KiB the next collection of both is to be put off, which each then does
+** itself, and cannot fail in; 0: not at all.
+*/
+int mp_collector_before_fork(lua_State *L, int lasts);
+void mp_collector_after_fork(lua_State *L, int allowance);
+void mp_collector_in_child(lua_State *L, int allowance);
 
 /*
 ** Turns an engine's result into Lua's idiom: rc >= 0 pushes true, a negative
@@ -127,7 +136,8 @@ typedef struct mp_birth {
     lua_State *L; /* the thread that forked */
     lua_State *T;
     int n_args;
-    int is_fresh; /* in a fresh image: what T is to hold comes by a message */
+    int allowance; /* of mp_collector_before_fork */
+    int is_fresh;  /* in a fresh image: what T is to hold comes by a message */
 } mp_birth;
 
 /* The body of a forked child: lives the life of an mp_birth, and does not return. */
@@ -147,6 +157,7 @@ _Noreturn void mp_lib_serve(lua_State *L);
 MP_EXPORT int luaopen_luamp_child(lua_State *L);
 
 /* Openers of the faces: each puts its functions into the table on top. */
+void mp_collector_open(lua_State *L);
 void mp_interrupt_open(lua_State *L);
 void mp_output_open(lua_State *L);
 void mp_life_open(lua_State *L);

@@ -118,9 +118,10 @@ static void settle_in(lua_State *L, mp_birth *b) {
     childs_main = L;
     mp_interrupt_run_on(b->T);
     push_sentinel(L);
-    if (!mp_lib_has_heap(L))
+    if (!mp_lib_is_program)
         lua_sethook(L, main_thread_hook, LUA_MASKCALL, 0);
-    mp_lib_adopt_heap(L);
+    if (b->allowance > 0)
+        mp_collector_in_child(L, b->allowance);
 }
 
 /* The values from index `first` on, as a table with n. */

@@ -128,8 +128,9 @@ static int process_fork(lua_State *L) {
     cpu_set_t cpus;
     mp_start_spec spec = read_spec(L, 2, &cpus);
     read_objects(L, 7, &spec);
+    const int allowance = mp_collector_before_fork(L, spec.daemon || spec.detached);
     lua_State *main = mp_lib_main_thread(L);
-    mp_birth b = {.L = L, .T = lua_newthread(L), .n_args = n};
+    mp_birth b = {.L = L, .T = lua_newthread(L), .n_args = n, .allowance = allowance};
     if (n == MAX_ARGS)
         return luaL_error(L, "too many arguments for a process");
     if (!lua_checkstack(main, 8) || !lua_checkstack(b.T, n + 16) || !lua_checkstack(L, n + 4))
@@ -143,6 +144,7 @@ static int process_fork(lua_State *L) {
     const char *step;
     h->owner = mp_proc_self();
     int rc = mp_start_fork(&spec, mp_life, &b, &h->p, &step);
+    mp_collector_after_fork(L, allowance);
     return mp_lib_result(L, rc, rc < 0 ? step : NULL);
 }
 

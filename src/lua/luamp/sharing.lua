@@ -194,7 +194,8 @@ function sharing.cache(given, ...)
         given.ttl ~= nil and seconds_of(where, "ttl", given.ttl) or 0)
 end
 
--- mp.memory(), mp.memory{limit=}: what the family shares, in bytes and by kind.
+-- mp.memory(), mp.memory{limit=}: what the family shares, in bytes and by kind, and what this process's
+-- own heap is.
 function sharing.memory(given)
     if given ~= nil then
         if type(given) ~= "table" then
@@ -203,7 +204,9 @@ function sharing.memory(given)
         options.check("mp.memory", given, { limit = "any" })
         if given.limit ~= nil then core.limit_shared(bytes_of("mp.memory", "limit", given.limit)) end
     end
-    return core.shared_usage()
+    local usage = core.shared_usage()
+    usage.heap = core.heap_usage()
+    return usage
 end
 
 return sharing

@@ -1,0 +1,60 @@
+-- The heap, and the collector around a fork: broken builds, as ../mutate says.
+local function of_heap(name, file, from, to, filter)
+    return { name = name, file = "src/engine/" .. file, from = from, to = to, spec = "spec/heap_spec.lua",
+        filter = filter, limit = 120 }
+end
+
+local function of_collector(name, from, to, filter)
+    return { name = name, file = "src/binding/collector.c", from = from, to = to, spec = "spec/collector_spec.lua",
+        filter = filter, limit = 240 }
+end
+
+return {
+    of_heap("a chunk's block goes to another chunk of its class", "heap.c",
+        "    b->next = u->free;\n    u->free = b;\n    u->live--;\n",
+        "    b->next = u->free;\n    u->free = b;\n    u->live--;\n    if (u->live == 1)\n        u->live = 0;\n",
+        "by allocations at random"),
+    of_heap("a free span is not joined with the one before it", "region.c",
+        "    mp_unit *after = free_after(u, n), *before = free_before(u);",
+        "    mp_unit *after = free_after(u, n), *before = NULL;", "60 GiB"),
+    of_heap("a span is made longer into its neighbour", "region.c",
+        "} else if (after != NULL && after->n >= more) {", "} else if (after != NULL) {", "by allocations at random"),
+    of_heap("a child goes on with the free blocks of its parent", "heap.c",
+        "    memset(classes, 0, sizeof classes);\n", "", "in children"),
+    of_heap("a child goes on with the free spans of its parent", "region.c",
+        "    *spans = (mp_zone){behind, behind, behind, region->end};\n", "", "in children"),
+    of_heap("where a large step cannot be opened, a small one is not tried", "region.c",
+        "        len = needed;\n        if (!open_up(z->open, len))\n            return 0;\n", "        return 0;\n",
+        "a limit of a process's memory"),
+    of_heap("memory that stays free is kept for good", "region.c",
+        "    } else if (now - shrunk_since >= SHRUNK_FOR) {", "    } else if (now < shrunk_since) {",
+        "gives its memory back"),
+    of_heap("memory that is free for a moment goes back", "region.c",
+        "#define SHRUNK_FOR ((mp_time)10 * 1000000000)", "#define SHRUNK_FOR ((mp_time)10)", "gives its memory back"),
+    of_heap("pages that are shared count as copied", "region.c",
+        "(words[i] >> 63 & 1) && (words[i] >> 56 & 1)", "(words[i] >> 63 & 1)", "what this process has itself"),
+    of_collector("before a pool the heap is not settled", "    if ((lasts || n != c->n_seen)",
+        "    if ((n != c->n_seen)", "a pool makes one"),
+    of_collector("before each process the heap is settled", "    if ((lasts || n != c->n_seen)",
+        "    if ((1 || lasts || n != c->n_seen)", "a pool makes one"),
+    of_collector("each pool settles the heap", "    if (is_near(size, c->settled))\n        return 0;\n", "",
+        "a pool makes one"),
+    of_collector("growth does not settle the heap anew", "size - before <= before / 4 + SLACK",
+        "size - before <= 4 * before", "a pool makes one"),
+    of_collector("the first young collection after the switch is late",
+        "    lua_gc(L, LUA_GCSTEP, 0);", "    (void)0;", "a daemon that is started after"),
+    of_collector("a child's collection is not put off",
+        "    collector_of(L)->is_due = 0;\n    lua_gc(L, LUA_GCSTEP, -allowance);\n",
+        "    collector_of(L)->is_due = 0;\n", "a lone process that does not allocate more"),
+    of_collector("a parent's collection is not put off", "    if (c->is_due)\n", "    if (0)\n",
+        "copies nothing of what its children share"),
+    of_collector("that a child came to a collection is not told", "        atomic_fetch_add(n_cycles, 1);",
+        "        (void)0;", "after a lone process"),
+    of_collector("a collector that the script has set is set again", "            c->is_scripts = 1;\n",
+        "            c->is_scripts = 0;\n", "left alone, as it was: generational"),
+    of_collector("a mode that was set before is changed", "        if (lua_gc(L, LUA_GCINC, 0, 0, 0) != LUA_GCGEN)",
+        "        if (lua_gc(L, LUA_GCINC, 0, 0, 0) == -1)", "before luamp was loaded"),
+    of_collector("it cannot be switched off", "|| is_off(L)", "|| (is_off(L) && 0)", "switches it off"),
+    of_collector("a bad LUAMP_COLLECTOR is taken for off", "    if (strcmp(wish, \"off\") != 0)\n        luaL_error",
+        "    if (0)\n        luaL_error", "anything else is told"),
+}
