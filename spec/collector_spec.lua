@@ -18,7 +18,7 @@ local function prelude(n)
         local function shared()
             local f <close> = io.open "/proc/self/smaps_rollup"
             local text = f:read "a"
-            return text:match "Shared_Clean:%%s+(%%d+)" + text:match "Shared_Dirty:%%s+(%%d+)"
+            return tonumber(text:match "Shared_Dirty:%%s+(%%d+)") -- pages of files are clean, and others' as well
         end
 
         -- How many percent of the heap f() makes its own, in what this process shares with others.

@@ -263,7 +263,8 @@ describe("a journal that cannot be written", function()
                     return i
                 end, mp.range(1, 50), { journal = J, workers = 1 })
                 print(ok, e.message)
-                print(#e.value.results >= 49)
+                for i, value in pairs(e.value.results) do assert(i == value) end
+                print(next(e.value.results) ~= nil) -- those that had come
                 print(pcall(mp.map, tostring, { 1 }, { journal = J }))]]):format(what))
             assert.equal("false\tmp.map: journal 'run.db' was removed or replaced while it was in use\n"
                 .. "true\ntrue\ttable: ", (out:gsub("0x.*", "")))
@@ -291,6 +292,7 @@ describe("a journal that cannot be written", function()
         local dir = helper.tmpdir()
         helper.needs_reachable_host(as_user)
         good(dir, plain)
+        os.remove(dir .. "/ran") -- while that is possible
         helper.run("chmod 444 run.db; p=$PWD; while [ -n \"$p\" ]; do chmod a+rx \"$p\"; p=${p%/*}; done; chmod 555 .",
             { cwd = dir })
         local options = { prefix = table.concat(as_user, " ") .. " " }
