@@ -47,12 +47,12 @@ describe("of tasks that are too small", function()
         with_pool(2, function(pool)
             local futures = {}
             pool:map(math.abs, { 1, 2, 3 })
-            for i = 1, 5000 do futures[i] = pool:submit(math.abs, i) end
+            for i = 1, 20000 do futures[i] = pool:submit(math.abs, i) end
             mp.all(futures)
             assert.matches("pool:map hands out many at once, which 'submit' does not$", has(pool, "chunks").text)
         end)
         with_pool(2, function(pool)
-            for _ in pool:imap(math.abs, numbers(5000)) do end
+            for _ in pool:imap(math.abs, numbers(40000)) do end
             assert.matches("Let a task of pool:imap do the work of %d+ of these", has(pool, "chunks").text)
         end)
     end)
