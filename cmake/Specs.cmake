@@ -15,7 +15,7 @@ endif()
 set(alone dict_kills_spec named_buffer_spec sync_kills_spec queue_kills_spec lock_kills_spec journal_kills_spec pool_kills_spec pool_volume_spec short_memory_spec run_spec
   outcome_spec death_spec collector_spec heap_spec crowd_spec trees_spec moments_spec signals_spec forkserver_kills_spec)
 # Specs that take longer than the others may: name=seconds.
-set(slow collector_spec=600 heap_spec=300 cells_spec=300 allocation_spec=300 trees_spec=300 crowd_spec=300 command_spec=300 timeout_spec=300 program_spec=300 outcome_spec=300 bench_spec=300 output_spec=300 orphans_spec=300
+set(slow collector_spec=600 heap_spec=600 cells_spec=300 allocation_spec=300 trees_spec=300 crowd_spec=600 command_spec=300 timeout_spec=300 program_spec=300 outcome_spec=300 bench_spec=600 output_spec=300 orphans_spec=300
   sweep_spec=600 memory_spec=900 queue_spec=600 instructions_spec=900 stress_spec=300 queue_kills_spec=600 lock_kills_spec=600
   short_memory_spec=300 signals_spec=300 moments_spec=300 start_method_spec=300 forkserver_kills_spec=300
   interrupt_spec=300 model_spec=900 sync_kills_spec=600 together_spec=300 queue_memory_spec=600 queue_family_spec=300 pipe_spec=300 deadlock_spec=300
