@@ -320,6 +320,8 @@ describe("the options of a call:", function()
             misuse("mp.pool: 'map' must be called on a pool", function() pool.map(square, {}) end)
         end)
         misuse("mp.map: expected a function, not a table", function() mp.map({}, {}) end)
+        misuse("mp.map: unknown option 'chunksiz' (did you mean 'chunksize'?)",
+            function() mp.map(math.abs, { 1 }, { chunksiz = 1 }) end)
         misuse("mp.map: unknown option 'worker' (did you mean 'workers'?)",
             function() mp.map(square, {}, { worker = 1 }) end)
         misuse("mp.each: the number of workers must be", function() mp.each(square, {}, { workers = 0 }) end)

@@ -93,18 +93,6 @@ for _, name in ipairs { "map", "starmap", "each", "filter", "find", "reduce", "i
     end
 end
 
--- The options of a call that has a pool of its own: those of the pool, and those of the call.
-local function divide(where, given)
-    if given ~= nil and type(given) ~= "table" then
-        misuse(where, "expected a table of options, not %s", options.describe(given))
-    end
-    local of_pool, of_call = {}, {}
-    for key, value in next, given or {} do
-        (pool_options.is_of_call(key) and of_call or of_pool)[key] = value
-    end
-    return of_pool, of_call
-end
-
 -- What workers that are forked for the call inherit of it.
 local function inherited(name, where, f, input)
     local source = inputs.source(where, input)
@@ -150,7 +138,7 @@ local function once(name, f, input, ...)
     local at = name == "reduce" and 3 or 1
     inputs.source(where, input) -- is checked before the options are: map(f, pairs(t)) gives those as well
     if name == "reduce" then calls.check_combine(where, rest[2], rest[3]) end
-    local of_pool, of_call = divide(where, rest[at])
+    local of_pool, of_call = pool_options.divide(where, rest[at])
     rest[at], rest.n = rest[at] and of_call, math.max(rest.n, at)
     local method = of_pool.start_method or life.now.method
     local from = method == "fork" and inherited(name, where, f, input) or nil

@@ -43,9 +43,23 @@ function pool_options.workers(where, given)
     return n
 end
 
--- Whether an option is one of a call; all others are of the pool.
-function pool_options.is_of_call(key)
-    return of_call[key] ~= nil
+local of_either = {}
+for _, list in ipairs { known, of_call } do
+    for key, kind in next, list do of_either[key] = kind end
+end
+
+-- The options of a call that has a pool of its own: those of the pool, and those of the call.
+function pool_options.divide(where, given)
+    if given ~= nil and type(given) ~= "table" then
+        misuse(where, "expected a table of options, not %s", options.describe(given))
+    end
+    given = given or {}
+    options.check(where, given, of_either)
+    local of_pool, of_the_call = {}, {}
+    for key, value in next, given do
+        (of_call[key] and of_the_call or of_pool)[key] = value
+    end
+    return of_pool, of_the_call
 end
 
 -- LUAMP_BACKEND=serial: no workers, everything in this process.
