@@ -26,11 +26,11 @@ local function ends(p)
     return not helper.alive(pid)
 end
 
--- The error that the scope of f raises, within seconds, with no child left.
+-- The error that the scope of f raises, long before what it started would end, with no child left.
 local function error_of_scope(f, expected)
     local t = mp.clock()
     local e = helper.fails(expected or {}, mp.scope, f)
-    assert.is_true(mp.clock() - t < 20, "it took " .. mp.clock() - t)
+    assert.is_true(mp.clock() - t < 50, "it took " .. mp.clock() - t)
     assert.same({}, mp.active_children())
     return e
 end

@@ -36,10 +36,13 @@ local at_work = {}
 
 -- --- calling a hook ----------------------------------------------------------
 
--- In a protected call: whatever fails, also for want of memory, the object is not at work after it.
+local function packed(ok, ...) return ok, table.pack(...) end
+
+-- In a protected call: whatever fails, also for want of memory, the object is not at work after it. The hook
+-- has a protected call of its own, so that what it raises has no word of this place.
 local function results_of(hook, object)
     at_work[object] = true
-    return table.pack(hook(object))
+    return packed(pcall(hook, object))
 end
 
 -- What a hook raised, in words; an interruption, and memory that was short, are no
@@ -52,10 +55,10 @@ end
 -- A table of what the hook returned, or words.
 local function call(object, hook, for_fresh)
     if at_work[object] then return ": its __mp_send sends it itself" end
-    local ok, results = pcall(results_of, hook, object)
+    local had_memory, ok, results = pcall(results_of, hook, object)
     at_work[object] = nil
     core.address_names(for_fresh) -- the hook may have sent something elsewhere
-    if not ok then return describe(results) end
+    if not had_memory then return describe(ok) elseif not ok then return describe(results[1]) end
     if type(results[1]) ~= "function" then
         return ": its __mp_send has to return a function first, not " .. options.describe(results[1])
     end
