@@ -4,7 +4,7 @@ return {
         name = "an object whose hook could not be called for want of memory is at work for ever",
         file = "src/lua/luamp/sending.lua",
         from = "    local had_memory, ok, results = pcall(results_of, hook, object)",
-        to = "    at_work[object] = true\n    local had_memory, ok, results = pcall(results_of, hook, object)",
+        to = "    local had_memory, ok, results = true, results_of(hook, object)",
         spec = "spec/allocation_spec.lua",
         filter = "at all: rwlock",
     },
