@@ -21,7 +21,7 @@ set(slow collector_spec=600 heap_spec=600 cells_spec=300 allocation_spec=300 tre
   interrupt_spec=300 model_spec=900 sync_kills_spec=600 together_spec=300 queue_memory_spec=600 queue_family_spec=300 pipe_spec=300 deadlock_spec=300
   event_loop_spec=300 wait_shared_spec=300 pool_examples_spec=300 pool_kills_spec=900 pool_orphans_spec=300 pool_spec=600
   handler_spec=300 journal_spec=900 journal_file_spec=300 journal_kills_spec=600 statistics_spec=300 advice_spec=300 progress_spec=300
-  dict_spec=300 dict_kills_spec=300 linear_spec=300 relay_spec=600 relay_order_spec=600 log_spec=300)
+  dict_spec=300 dict_kills_spec=600 linear_spec=300 relay_spec=600 relay_order_spec=600 log_spec=300)
 
 # Specs of processes run under the other start methods, too: each under one of them with
 # each host. It is what a spec's processes begin with, where the spec does not say itself.

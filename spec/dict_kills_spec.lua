@@ -3,7 +3,7 @@
 -- printed when it fails, makes the same choices again.
 local helper = require "spec.helper"
 
-local many = helper.host == helper.luamp and not helper.sanitized and 500 or 100
+local many = helper.host == helper.luamp and not helper.sanitized and 2000 or 100
 local kills = math.tointeger(tonumber(os.getenv "LUAMP_KILLS" or many))
 local seed = math.tointeger(tonumber(os.getenv "LUAMP_SPEC_SEED" or os.time()))
 
