@@ -7,8 +7,10 @@ local helper = require "spec.helper"
 local Screen = {}
 Screen.__index = Screen
 
+-- Without SHELL tmux takes the user's own, which may be one that lets nobody in.
 local function tmux(self, command)
-    local result = helper.run("tmux -L luamp -u -f /dev/null " .. command, { env = { TMUX_TMPDIR = self.dir } })
+    local env = { TMUX_TMPDIR = self.dir, SHELL = "/bin/sh" }
+    local result = helper.run("tmux -L luamp -u -f /dev/null " .. command, { env = env })
     assert.same({ 0, "" }, { result.status, result.stderr }, command)
     return result.stdout
 end
