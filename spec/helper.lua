@@ -314,6 +314,15 @@ end
 
 -- The watch
 
+-- Those of /dev/shm, without what luamp never makes: other programs' semaphores.
+local function shared_files()
+    local found = entries "/dev/shm"
+    for name in pairs(found) do
+        if name:find "^sem%." then found[name] = nil end
+    end
+    return found
+end
+
 local function state()
     collectgarbage()
     collectgarbage()
@@ -325,7 +334,7 @@ local function state()
     return {
         ["child"] = children,
         ["descriptor"] = helper.fds(),
-        ["/dev/shm/"] = entries "/dev/shm",
+        ["/dev/shm/"] = shared_files(),
         ["TMPDIR/"] = entries(os.getenv "TMPDIR"),
     }, server
 end
