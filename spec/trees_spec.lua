@@ -326,20 +326,21 @@ describe("the keeper", function()
             "os.exit(3)",
         }
         for _, ending in ipairs(endings) do
-            local marker = fresh_marker()
+            local marker, seen = fresh_marker(), helper.tmpdir() .. "/seen"
             local script = helper.script(([[
                 local mp = require "luamp"
                 local p = mp.process { command = { "sh", "-c", "sleep %s & wait" } }:start()
-                while #io.popen("pgrep -fx 'sleep %s'"):read "a" == 0 do mp.sleep(0.01) end
+                while not io.open "%s" do mp.sleep(0.01) end
                 for pid in io.popen "pgrep luamp-keeper":lines() do
                     local file = io.open("/proc/" .. pid .. "/cmdline")
                     if file and file:read "a":find(arg[0], 1, true) then
                         os.execute(("kill -KILL %%d; while test -e /proc/%%d/exe; do :; done"):format(pid, pid))
                     end
                 end
-                %s]]):format(marker, marker, ending))
+                %s]]):format(marker, seen, ending))
             os.execute(("%s %s >/dev/null 2>&1 &"):format(helper.host, script))
             runs(marker, 2)
+            helper.write(seen, "")
             helper.wait_until(function() return #found(marker) == 0 end, "the end of all", 3)
             os.execute(("pkill -f '%s[a]'"):format(script:sub(1, -2)))
             helper.wait_until(function()
