@@ -34,7 +34,15 @@ local waits = {
     ["join"] = "first:join()",
     ["join in a coroutine"] = "coroutine.wrap(function() first:join() end)()",
     ["result"] = "first:result()",
-    ["stop"] = "first:stop(1000)",
+    ["stop"] = [[
+        local is_set_up = mp.event()
+        local slow = mp.process(function()
+            mp.on_signal("SIGTERM", function() mp.sleep(0.3) os.exit() end)
+            is_set_up:set()
+            mp.sleep(1000)
+        end):start()
+        is_set_up:wait()
+        slow:stop(1000)]],
     ["sleep"] = "mp.sleep(1000)",
     ["mp.wait"] = "mp.wait(mp.active_children())",
     ["a condition's wait whose lock another process keeps"] = [[
