@@ -47,10 +47,10 @@ elseif(LUAMP_FAULTS)
   set(of_processes)
 endif()
 
-# Specs that say the same under every host: of files and texts, and those that kill
+# Specs that say the same under every host: of files, texts and the program, and those that kill
 # processes by the hundred, or fill memory.
-set(once crowd collector dict_kills examples forkserver_kills heap journal_kills layers linear lock_kills mutants
-  pool_examples pool_kills pool_volume property queue_kills queue_memory readme shared_property short_memory sync_kills
+set(once crowd collector deadlock dict_kills examples forkserver_kills heap journal_kills layers linear lock_kills mutants outcome
+  pool_examples pool_kills pool_volume program property queue_kills queue_memory readme scope shared_property short_memory sync_kills
   tutorial types)
 # ...and which a sanitizer makes slow, while it has seen the code in others.
 set(unsanitized bench_spec crowd deadlock dict_kills examples forkserver_kills heap journal_kills layers linear

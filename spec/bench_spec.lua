@@ -108,6 +108,14 @@ local function assert_row(row, text)
     assert_verdict(luamp, row, text)
 end
 
+-- Of these rows the daily run measures those at the places, the first four for example.
+local function some(wanted, places)
+    if helper.is_everything then return wanted end
+    local list = {}
+    for _, place in ipairs(places) do list[#list + 1] = wanted[place] end
+    return list
+end
+
 local function measured(arguments)
     local path = helper.tmpdir() .. "/raw.json"
     local run = bench(("--quick --json %s %s"):format(path, arguments))
@@ -141,6 +149,7 @@ describe("bench/run", function()
     it("prints a table that its raw numbers bear out", function()
         local wanted = ids "others"
         assert.are.same({ "1", "3", "3s", "4" }, { table.unpack(wanted, 1, 4) })
+        wanted = some(wanted, { 1, 2, 4, #wanted })
         local raw, found, text = measured(table.concat(wanted, " "))
         assert.are.same(wanted, found)
         for _, row in ipairs(raw.rows) do assert_row(row, text) end
@@ -178,6 +187,7 @@ describe("bench/run", function()
     it("measures a large heap: its starts, what children copy of it, and Lua that allocates", function()
         local wanted = ids "heaps"
         assert.are.equal("2 2b 17 17a 18ti 18si 18mi 18tg 18sg 18mg", table.concat(wanted, " "))
+        wanted = some(wanted, { 1, 2, 3, 4, 5 })
         local raw, found, text = measured("--rounds 1 " .. table.concat(wanted, " "))
         assert.are.same(wanted, found)
         for _, row in ipairs(raw.rows) do
@@ -203,6 +213,7 @@ describe("bench/run", function()
     it("measures what pools do: tasks of all kinds, payloads, work for two CPUs, a worker killed", function()
         local wanted = ids "pools"
         assert.are.equal("5 6 6k 6m 7 8 8u 9 10 10w2 19 19s 19u 19k", table.concat(wanted, " "))
+        wanted = some(wanted, { 1, 2, 4, 6, 8 })
         local raw, found = measured("--rounds 1 " .. table.concat(wanted, " "))
         assert.are.same(wanted, found)
         for _, row in ipairs(raw.rows) do

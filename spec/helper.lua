@@ -15,6 +15,7 @@ local helper = {
     luamp = os.getenv "LUAMP",
     lua = os.getenv "LUA",
     sanitized = (os.getenv "LUAMP_SANITIZE" or "") ~= "",
+    is_everything = os.getenv "LUAMP_TESTS" == "all", -- and not the daily run (spec/all)
 }
 helper.method = os.getenv "LUAMP_START_METHOD" or "fork" -- of the processes that say nothing of it
 helper.host = os.getenv "LUAMP_HOST" == "luamp" and helper.luamp or helper.lua
