@@ -1048,6 +1048,11 @@ function mp.memory(options) end
 ---{worker} its number, {pid} its pid, {task} the task's number and {attempt} which run of it this is. Where `output`
 ---is not given it is "line" then.
 ---@field tag? true|string
+---Where the workers are: "local", on this host alone; "mpi", on the hosts of the job, which is an error without a
+---launcher. Without it that is as there are hosts.
+---@field engine? "local"|"mpi"
+---The hosts that are to have workers, by their names or their ranks.
+---@field hosts? (string|integer)[]
 
 ---What becomes of what the workers of a pool write.
 ---@alias mp.pool.output
@@ -1702,6 +1707,8 @@ function mp.all(futures, timeout) end
 ---@field attempt integer?
 ---The number of the worker.
 ---@field worker integer?
+---The name of the host on which the task has failed, if that is another one than the script's.
+---@field host string?
 ---@operator concat(any): string
 
 ---Whether a value is an error object of luamp.
@@ -1744,6 +1751,22 @@ function mp.getppid() end
 ---@param options? mp.cpu_count.options for another count
 ---@return integer n the count
 function mp.cpu_count(options) end
+
+---A host on which pools may have workers.
+---@class mp.host
+---What it calls itself.
+---@field name string
+---Its number among the hosts: 0 is the script's own.
+---@field rank integer
+---How many CPUs luamp may use there.
+---@field cpus integer
+---Whether it has been given up.
+---@field lost boolean
+
+---The hosts of the script's pools: its own first, and under a launcher of MPI those of the other ranks, in the order
+---of these. Raises when one of them runs another build of luamp.
+---@return mp.host[] hosts at least one
+function mp.hosts() end
 
 ---Waits until at least one of the objects is ready: a process or a future that has ended, a queue or the end of a pipe
 ---from which something can be taken or nothing will come any more, a lock or a semaphore of which `acquire` would not

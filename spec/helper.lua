@@ -315,11 +315,11 @@ end
 
 -- The watch
 
--- Those of /dev/shm, without what luamp never makes: other programs' semaphores.
+-- Those of /dev/shm, without what luamp never makes: other programs' semaphores, and an MPI's segments.
 local function shared_files()
     local found = entries "/dev/shm"
     for name in pairs(found) do
-        if name:find "^sem%." then found[name] = nil end
+        if name:find "^sem%." or name:find "^vader_segment%." then found[name] = nil end
     end
     return found
 end
@@ -370,6 +370,7 @@ pcall(function()
     local mp = require "luamp"
     mp.set_start_method(helper.method)
     mp.process { target = function() end }:start():join()
+    mp.hosts() -- the links to other ranks, if there are any
 end)
 
 local before, server_before, name

@@ -10,7 +10,7 @@ local engine = {
     { "cells", "bulk" }, "named", "mutex", "semaphore", "event", "change", "line", "rwlock", "barrier", "condition",
     "table", "value", { "dict", "edit", "stripe", "recency" }, "list", "times",
     { "board", "owner", "ends", "lane", "batch", "bell" },
-    "footer", "output", "relay", "usage", "keeper", "setup", "exec", "picture", "image", "proc", "start",
+    "footer", "link", "output", "relay", "usage", "keeper", "setup", "exec", "picture", "image", "proc", "start",
 }
 local modules = {
     "luamp.core", "luamp.options", "luamp.errors", "luamp.modules", "luamp.sending", "luamp.culprit", "luamp.cgroup",
@@ -18,6 +18,7 @@ local modules = {
     "luamp.life", "luamp.sharing", "luamp.arrays", "luamp.synchronising", "luamp.arrival", "luamp.image",
     "luamp.outcome", "luamp.log", "luamp.process", "luamp.future",
     "luamp.wait", "luamp.scope", "luamp.inputs", "luamp.relay", "luamp.worker", "luamp.statistics", "luamp.crew",
+    "luamp.hosts", "luamp.host", "luamp.side", "luamp.placing", "luamp.cluster_figures", "luamp.cluster",
     "luamp.serial", "luamp.submit", "luamp.failures", "luamp.putting", "luamp.figures", "luamp.progress",
     "luamp.dispatch", "luamp.pool_options", "luamp.fingerprint", "luamp.journal_file", "luamp.recorder",
     "luamp.journal", "luamp.calls", "luamp.advice", "luamp.pool",
@@ -79,7 +80,8 @@ local function may_include(file, header)
             or header == "luamp.h" and file == "src/binding/buffer.c" -- for C modules
             or of_codec[header] and codec[file]
     end
-    return header == "binding/lib.h" or header == "console.h" or header == "init.h"
+    return header == "binding/lib.h" or header == "console.h" or header == "init.h" or header == "cluster.h"
+        or header == "mpi/agent.h" and (file == "src/cluster.c" or file == "src/mpi/agent.c")
 end
 
 -- Whether the Lua module may require the other one, which is ours.

@@ -264,3 +264,22 @@ describe("stats.lua", function()
             text)
     end)
 end)
+
+describe("cluster_map.lua", function()
+    it("finds perfect numbers, and refuses what is none", function()
+        local result = run "luamp scripts/cluster_map.lua"
+        assert.same({ 0, "perfect: 6, 28, 496, 8128\n" }, { result.status, result.stdout })
+        assert.matches("^host 0: %S+, %d+ CPUs\n$", result.stderr)
+        result = run "luamp scripts/cluster_map.lua none"
+        assert.same({ 2, "cluster_map: N must be a count from 1 on\n" }, { result.status, result.stderr })
+    end)
+end)
+
+describe("cluster_wordcount.lua", function()
+    it("counts words, and wants a file", function()
+        local shown = helper.read "scripts/README.md":match "%$ luamp scripts/cluster_wordcount%.lua LICENSE\n(.-)```"
+        assert.equal(shown, example.succeeds(run "luamp scripts/cluster_wordcount.lua LICENSE"))
+        local result = run "luamp scripts/cluster_wordcount.lua"
+        assert.same({ 2, "cluster_wordcount: which file?\n" }, { result.status, result.stderr })
+    end)
+end)

@@ -362,6 +362,7 @@ describe("the declared names", function()
         end
         assert.same(names(declared.aliases["mp.error.kind"].values), names(kinds))
         fields.calls = nil -- the tracebacks of the calls, which belong to the text
+        fields.host = "string" -- of a task on another host: see cluster_spec.lua
         assert.same(names(fields), names(classes["mp.error"].fields))
         for name, field in pairs(classes["mp.error"].fields) do
             local class = field.type:gsub("%?$", "")

@@ -15,6 +15,8 @@
 **     children, and an interrupted script ends with 128 + the signal;
 **   - as the first process of a container it leaves the script to a child, and
 **     reaps strangers; see init.h;
+**   - as one of several ranks of a launcher it runs the script, or serves who does; see
+**     cluster.h;
 **   - at the prompt of the interactive mode lines can be edited, and Ctrl-C
 **     leads back to it; see console.h.
 */
@@ -30,6 +32,7 @@
 #include "lualib.h"
 
 #include "binding/lib.h"
+#include "cluster.h"
 #include "console.h"
 #include "init.h"
 
@@ -492,6 +495,20 @@ static int child_program(lua_State *L) {
     mp_lib_serve(L);
 }
 
+/* A host that serves the script of rank 0 (luamp.host); returns as `program`. */
+static int host_program(lua_State *L) {
+    open_libraries(L, 0);
+    lua_gc(L, LUA_GCRESTART);
+    lua_gc(L, LUA_GCGEN, 0, 0);
+    lua_getglobal(L, "require");
+    lua_pushliteral(L, "luamp.host");
+    lua_call(L, 1, 1);
+    lua_getfield(L, -1, "serve");
+    lua_call(L, 0, 0);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
 /* What is left to do when all options have run. */
 static bool run_rest(lua_State *L, char **argv, const options *o, bool has_script) {
     if (has_script && run_script(L, argv, o->script) != LUA_OK)
@@ -533,8 +550,18 @@ static int program(lua_State *L) {
     return 1;
 }
 
+/* What the process is: one of a family, a host that serves, or the one that runs the script. */
+static lua_CFunction role(int is_child) {
+    if (is_child && mp_lib_is_fresh())
+        return child_program;
+    return mp_lib_cluster.rank > 0 ? host_program : program;
+}
+
 int main(int argc, char **argv) {
+    int is_child = argc > 1 && strcmp(argv[1], MP_LIB_CHILD) == 0;
     init_take_over();
+    if (!is_child)
+        cluster_take_over();
     lua_State *L = luaL_newstate();
     if (L == NULL) {
         tell("cannot create state: not enough memory");
@@ -542,8 +569,7 @@ int main(int argc, char **argv) {
     }
     mp_lib_adopt_heap(L);
     mp_lib_is_program = 1;
-    bool is_child = argc > 1 && strcmp(argv[1], MP_LIB_CHILD) == 0 && mp_lib_is_fresh();
-    lua_pushcfunction(L, is_child ? child_program : program);
+    lua_pushcfunction(L, role(is_child));
     lua_pushinteger(L, argc);
     lua_pushlightuserdata(L, argv);
     int rc = lua_pcall(L, 2, 1, 0);

@@ -221,7 +221,7 @@ static void open_core(lua_State *L) {
         mp_buffer_open,     mp_acquiring_open,  mp_mutex_open,     mp_semaphore_open,
         mp_event_open,      mp_rwlock_open,     mp_barrier_open,   mp_condition_open,
         mp_dict_open,       mp_list_open,       mp_journal_open,   mp_footer_open,
-        mp_relay_face_open, mp_collector_open};
+        mp_relay_face_open, mp_link_face_open,  mp_collector_open};
     lua_createtable(L, 0, 150); /* with room for all */
     luaL_setfuncs(L, functions, 0);
     luaL_newmetatable(L, "luamp.error");

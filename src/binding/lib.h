@@ -6,6 +6,7 @@
 #define MP_BINDING_LIB_H
 
 #include <stddef.h>
+#include <sys/types.h>
 
 #include "lua.h"
 
@@ -150,6 +151,18 @@ int mp_life(void *birth);
 */
 #define MP_LIB_CHILD "--luamp-child"
 extern int mp_lib_is_program;
+
+/*
+** A rank of several: which one, of how many, and by rank the stream to that, -1 where there is
+** none. For the program, which sets it before a state is opened; size is 0 where there are no
+** ranks. It is of that process, and of none that this one forks.
+*/
+typedef struct mp_cluster {
+    pid_t pid;
+    int rank, size;
+    int *fds;
+} mp_cluster;
+extern mp_cluster mp_lib_cluster;
 int mp_lib_is_fresh(void);
 _Noreturn void mp_lib_serve(lua_State *L);
 
@@ -189,5 +202,6 @@ void mp_list_open(lua_State *L);
 void mp_journal_open(lua_State *L);
 void mp_footer_open(lua_State *L);
 void mp_relay_face_open(lua_State *L);
+void mp_link_face_open(lua_State *L);
 
 #endif

@@ -25,6 +25,7 @@ local longest_key, longest_path, longest_phrase = 40, 40, 10
 
 local advice = {
     ["function"] = "put it into a module that is loaded there, or register it by mp.register",
+    shared = "send what it holds; on another host it is not there",
     thread = "send what it yields or returns instead",
     userdata = "send what it was made from, or open it in the process that uses it",
     metatable = "send the plain data, and set the metatable where it arrives",
@@ -177,7 +178,8 @@ function walk:visit(value, place)
         if self.failures[value] then return self:refuse(place, self.failures[value], "") end
         self:queue_once(value, place)
     elseif kind == "userdata" and core.is_shared(value) then
-        return nil
+        if not self.for_far then return nil end
+        return self:refuse(place, (" is shared by the processes of this host%s"):format(name_of(value)), advice.shared)
     elseif advice[kind] and not is_open(value, kind) and not (kind ~= "thread" and name_of_object(value)) then
         return self:refuse(place, " is " .. describe[kind](value), advice[kind])
     elseif is_open(value, kind) and not name_of_object(value) then
@@ -241,12 +243,12 @@ local unsteady = " is changed by each __mp_send that is called for it"
 
 -- culprit(values, n, root, for_fresh): the message about the first culprit among the n
 -- values, or nil when all can be sent. `root` names a value by its number: a
--- format ("result %d") or a function. `for_fresh`: to a fresh interpreter.
+-- format ("result %d") or a function. `for_fresh`: to a fresh interpreter; "far": to one on another host.
 return function(values, n, root, for_fresh)
-    core.renew_names(for_fresh)
+    core.renew_names(for_fresh and true)
     local hooks = core.refused_hooks() or {}
     local found = setmetatable({ queue = {}, places = {}, seen = {}, failures = hooks.failures or {},
-        results = hooks.results or {}, for_fresh = for_fresh }, walk)
+        results = hooks.results or {}, for_fresh = for_fresh, for_far = for_fresh == "far" }, walk)
     if not found:run(values, n) and not (hooks.rounds and found:refuse({ root = 1 }, unsteady, "")) then return nil end
     local where, of = phrase(found.place)
     local name = type(of) == "string" and of or type(root) == "function" and root(of) or root:format(of)

@@ -64,17 +64,18 @@ end
 --   is_short          its input was asked last, and had no item just then
 --   taken             of an iterator, how many results were taken from it; is_abandoned: nobody has that any more
 --   broken            what ended it that is no failure of a task: what its input raised, or the pool's end
+--   reach             "far": where its crew has workers on other hosts
 --   recorder          of a call with a journal (recorder.lua): keeps results back until they are committed
 function methods.add(d, call)
     d.n_calls = d.n_calls + 1
     call.number = d.n_calls
     call.next, call.n_out, call.n_ended, call.n_listed, call.last = 1, 0, 0, 0, call.source.n
-    call.failures, call.again, call.rest = {}, {}, {}
+    call.failures, call.again, call.rest, call.reach = {}, {}, {}, d.crew.reach
     call.most = most_together(call)
     call.call = d.crew:keep(call.mode, call.f, call.source.in_worker, call.recorder ~= nil)
     if call.call == false then options.misuse(call.where, "too many calls of the pool at once") end
     if not call.call then
-        local message = require "luamp.culprit" ({ call.f }, 1, "function")
+        local message = require "luamp.culprit" ({ call.f }, 1, "function", call.reach)
         error(errors.new { kind = "unsendable", message = call.where .. ": " .. message }, 0)
     end
     if call.timeout then d.crew:keep_limits() end

@@ -60,7 +60,8 @@ end
 -- What cannot be sent of the task's item, and why: of a group the place of that one in it as well.
 local function culprit_of(call, item)
     local function words_for(value, name)
-        return not core.encode(value) and require "luamp.culprit" ({ value }, 1, function() return name end)
+        local can_be_sent = call.reach and core.link.message or core.encode
+        return not can_be_sent(value) and require "luamp.culprit" ({ value }, 1, function() return name end, call.reach)
     end
     local words = call.identity and words_for(call.identity[1], "identity")
     if words or not call.group then return words or words_for(item, "item") end

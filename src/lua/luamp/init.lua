@@ -20,6 +20,7 @@ local mp = {
     get_start_method = function() return require "luamp.process".get_start_method() end,
     wait = function(items, timeout) return require "luamp.wait".any(items, timeout) end,
     sleep = function(seconds) return require "luamp.wait".sleep(seconds) end,
+    hosts = function() return require "luamp.hosts".describe() end,
     cpu_count = function(given) return require "luamp.cpu".count(given) end,
     on_signal = function(name, f) return require "luamp.signals".on(name, f) end,
     scope = function(f, ...) return require "luamp.scope"(f, ...) end,
@@ -87,5 +88,6 @@ mp.log = setmetatable({}, {
 })
 
 core.on_interruption(errors.interrupted)
+if not core.is_program() then require "luamp.hosts".refuse_copies() end
 
 return mp

@@ -48,15 +48,20 @@ local function state_of(object, call, takes_tasks)
     return p
 end
 
+local function kind_of_crew(list)
+    if pool_options.is_serial() then return serial end
+    return list and require "luamp.cluster" or crew
+end
+
 -- A pool, all of whose workers serve. `from`: what they inherit, of the call that it is made for.
 local function make(where, given, from)
-    local workers, own, of_processes = pool_options.split(where, given)
+    local workers, own, of_processes, list = pool_options.split(where, given)
     if from and from.source.n and given.workers == nil then workers = math.max(1, math.min(workers, from.source.n)) end
     own.from = from
     local p = { owner = core.getpid(), phase = "open", from = from, ends = nil,
         defaults = { where = "pool:submit", timeout = own.timeout, retries = own.retries, priority = 0 },
         of_apply = { where = "pool:apply", timeout = own.timeout, retries = own.retries, priority = 0 } }
-    p.crew = (pool_options.is_serial() and serial or crew).new(workers, own.name, own, of_processes)
+    p.crew = kind_of_crew(list).new(workers, own.name, own, of_processes, list)
     p.dispatch = dispatch.new(p.crew, p.defaults)
     p[1] = p.dispatch.submissions -- where `straight` finds it
     local ok, e = pcall(p.crew.await_up, p.crew, p.dispatch.hear)
@@ -141,7 +146,8 @@ local function once(name, f, input, ...)
     local of_pool, of_call = pool_options.divide(where, rest[at])
     rest[at], rest.n = rest[at] and of_call, math.max(rest.n, at)
     local method = of_pool.start_method or life.now.method
-    local from = method == "fork" and inherited(name, where, f, input) or nil
+    local is_here = pool_options.hosts(where, of_pool) == nil -- others inherit nothing
+    local from = method == "fork" and is_here and inherited(name, where, f, input) or nil
     local p = make(where, of_pool, from)
     p.is_of_call = true
     local is_iterator = name == "imap" or name == "imap_unordered"

@@ -1,5 +1,6 @@
 -- luamp.pool_options: the options of mp.pool and of its calls, checked and taken apart.
 
+local core = require "luamp.core"
 local cpu = require "luamp.cpu"
 local life = require "luamp.life"
 local options = require "luamp.options"
@@ -13,7 +14,7 @@ local known = {
     workers = "any", init = "callable", initargs = "table", exit = "callable", max_tasks = "integer",
     max_rss = "any", timeout = "number", retries = "any", name = "text", cpus = "table", seed = "integer",
     limits = "table", env = "table", nice = "integer", start_method = "text",
-    output = "text", tag = "any",
+    output = "text", tag = "any", engine = "text", hosts = "table",
 }
 
 local of_call = {
@@ -26,15 +27,18 @@ local of_task = {
     priority = "number", stdout = "stream", stderr = "stream",
 }
 
--- How many CPUs there are for a pool of this process, which may be one of several workers.
-local function cpus_here()
-    return math.max(1, cpu.count() // (life.now.cpu_divisor or 1))
+-- How many CPUs there are for a pool of this process, which may be one of several workers; or of those hosts.
+local function cpus_of(list)
+    local n = 0
+    if not list then return math.max(1, cpu.count() // (life.now.cpu_divisor or 1)) end
+    for _, h in ipairs(list) do n = n + h.cpus end
+    return n
 end
 
--- A number of workers; "50%" is a part of the CPUs.
-function pool_options.workers(where, given)
+-- A number of workers; "50%" is a part of the CPUs, of those hosts if that is said.
+function pool_options.workers(where, given, list)
     local percent = type(given) == "string" and tonumber(given:match "^(%d+%.?%d*)%%$")
-    if percent and percent > 0 then return math.max(1, math.ceil(cpus_here() * percent / 100)) end
+    if percent and percent > 0 then return math.max(1, math.ceil(cpus_of(list) * percent / 100)) end
     local n = type(given) == "number" and math.tointeger(given)
     if not n or n < 1 or n > 4096 then
         misuse(where, "the number of workers must be an integer from 1 to 4096, or a part of the CPUs as \"50%%\", "
@@ -112,11 +116,28 @@ local function seed_of_process()
     return life.now.seed and life.now.seed ~ (life.now.n_pools * 0xD1B54A32D192ED03)
 end
 
--- The options of a pool: how many workers, what concerns the pool, and what their processes.
+-- The hosts of a pool, or nil: it is one of this host alone, with no account of others.
+function pool_options.hosts(where, given)
+    local engine = given.engine
+    if engine and engine ~= "local" and engine ~= "mpi" then
+        misuse(where, "option 'engine' must be \"local\" or \"mpi\", not %s", options.describe(engine))
+    elseif engine == "local" and given.hosts then
+        misuse(where, "option 'hosts' is not for engine \"local\"")
+    end
+    local are_there = core.link.rank() ~= nil
+    if engine == "mpi" and not are_there then
+        misuse(where, "option 'engine' cannot be \"mpi\": no launcher has started this script (mpirun, srun)")
+    end
+    if engine == "local" or pool_options.is_serial() or not (are_there or given.hosts) then return nil end
+    return require "luamp.hosts".chosen(where, given.hosts)
+end
+
+-- The options of a pool: how many workers, what concerns the pool, and what their processes; and its hosts.
 function pool_options.split(where, given)
     options.check(where, given, known)
     require "luamp.process_options".check_surroundings(where, given)
-    local n = given.workers == nil and cpus_here() or pool_options.workers(where, given.workers)
+    local list = pool_options.hosts(where, given)
+    local n = given.workers == nil and cpus_of(list) or pool_options.workers(where, given.workers, list)
     local own = { init = given.init, initargs = given.initargs, exit = given.exit,
         seed = given.seed or seed_of_process(), name = given.name or "worker",
         timeout = check_timeout(where, given.timeout), retries = check_retries(where, given.retries),
@@ -131,7 +152,7 @@ function pool_options.split(where, given)
         end
     end
     return n, own, { cpus = given.cpus, limits = given.limits, env = given.env, nice = given.nice,
-        start_method = given.start_method }
+        start_method = given.start_method }, list
 end
 
 local LARGEST_CHUNK <const> = 1 << 30

@@ -235,7 +235,7 @@ local function refuse(s, fut, f, ...)
     local values = { n = select("#", ...) + 1, f, ... }
     local words = require "luamp.culprit" (values, values.n, function(i)
         return i == 1 and "its function" or ("argument %d"):format(i - 1)
-    end) or "it changed meanwhile"
+    end, s.d.crew.reach) or "it changed meanwhile"
     s.d.n_failed = s.d.n_failed + 1
     local e = errors.new { kind = "unsendable", message = fut.terms.where .. ": " .. words }
     e.task, e.attempt = fut.number, 1

@@ -1,0 +1,56 @@
+/*
+** link.h: messages over a stream socket, to a process that is no member of the family.
+**
+** Promise: a message arrives whole, in order, or not at all. Neither side waits for the other: what
+** the other does not take now is kept here, and goes when it does. The other's end, whichever
+** way it came, is told after the last whole message.
+**
+**   message  u64 length, little endian, and so many bytes; no length is believed before the bytes
+**            are there, so a wrong one takes no memory
+**
+** A link is its process's alone. A forked child has none: there its descriptor is closed, or the
+** other side would not see the end.
+*/
+#ifndef MP_ENGINE_LINK_H
+#define MP_ENGINE_LINK_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+typedef struct mp_link mp_link;
+
+/* Takes over a connected stream socket. NULL when there is no memory; then it is the caller's. */
+mp_link *mp_link_new(int fd);
+void mp_link_free(mp_link *l);
+
+/*
+** Sends a message of these pieces, which are copied as far as they do not go at once. 0, -ENOMEM,
+** or -EPIPE when the other end is gone.
+*/
+int mp_link_put(mp_link *l, const struct iovec *pieces, int n);
+
+/* Sends what is kept, as far as the other side takes it: how many bytes are left, or -EPIPE. */
+int64_t mp_link_flush(mp_link *l);
+
+/*
+** The next message: 1 and its bytes, which hold until the next call for this link; 0 when there
+** is none yet; -EPIPE when none comes any more; -ENOMEM, after which it may be asked for again.
+*/
+int mp_link_take(mp_link *l, const unsigned char **bytes, size_t *len);
+
+/* Its descriptor, readable when there is something to take; -1 in a child. */
+int mp_link_fd(const mp_link *l);
+
+/*
+** Several links as one descriptor: readable when one has something to take, or takes again what is
+** kept for it. A link is in one set at most, and leaves it when it is freed.
+*/
+int mp_link_set(void);
+int mp_link_join(mp_link *l, int set);
+
+/* Any other descriptor, too, makes the set readable when it is. 0 or -errno; one that is in it
+ * already is fine. */
+int mp_link_add(int set, int fd);
+
+#endif

@@ -1,0 +1,420 @@
+-- luamp.cluster: a crew whose workers are on several hosts.
+--
+-- The workers of this host are a crew as ever (crew.lua), `inner`; those of another are a crew there, served by that
+-- host (host.lua, which has the messages). The methods are those of crew.lua, so the pool's ledger knows nothing of
+-- hosts. Calls have the numbers that the inner board gives them; tasks here its slots, those on other hosts slots from
+-- FIRST_SLOT on. A host's workers have the numbers after those of the hosts before it.
+--
+--   Credit   a host is given two chunks for each of its workers, and more when it has sent back some; this host's
+--            board no more than its workers can begin. What is left waits with the ledger, for whoever is free.
+--   Loss     a host whose link has ended is lost for good. What it had is done by others: batches go back to
+--            the ledger, single tasks are sent again from here, in the bytes that were kept for that. So a task may
+--            run twice, where its host was lost; it has one end all the same, for of a lost host nothing is heard.
+--            What is lost with a worker is the task's failure, as on this host, and its host's affair.
+--   Objects  that the processes of a host share cannot be sent to another.
+
+local core = require "luamp.core"
+local crew = require "luamp.crew"
+local errors = require "luamp.errors"
+local host = require "luamp.host"
+local hosts = require "luamp.hosts"
+local look_for_modules = require "luamp.modules"
+local options = require "luamp.options"
+local placing = require "luamp.placing"
+local side = require "luamp.side"
+
+local link = core.link
+local cluster = {}
+local methods = {}
+cluster.meta = { __index = methods }
+
+for _, part in ipairs { placing.methods, (require "luamp.cluster_figures") } do
+    for name, method in next, part do methods[name] = method end
+end
+
+local LOOK <const> = 0.05 -- seconds
+
+local n_pools = 0
+
+-- A crew of n workers on those hosts.
+function cluster.new(n, name, given, process_options, list)
+    local shared, orders = side.shares(n, list), {}
+    n_pools = n_pools + 1
+    local c = setmetatable({ n = n, n_here = 0, name = name, given = given, number = n_pools, hosts = list,
+        process_options = process_options, others = {}, by_rank = {}, restarts = 0, counts = {}, ids = {},
+        by_slot = {}, next_slot = side.FIRST_SLOT, again = {}, broken = nil, running = false, is_closing = false,
+        is_cluster = true, reach = "far", n_told = 0, token = 0 }, cluster.meta)
+    if given.output == "ordered" and list[2] then
+        options.misuse("mp.pool", "option 'output' cannot be \"ordered\" on several hosts")
+    end
+    look_for_modules(false)
+    for i, h in ipairs(list) do -- an order may be refused: before any process is made
+        if h.is_here then c.n_here = shared[i] elseif shared[i] > 0 then orders[i] = side.order(c, h, shared[i]) end
+    end
+    c.inner = crew.new(c.n_here, name, given, process_options)
+    c.relay, c.workers = c.inner.relay, setmetatable({}, { __index = c.inner.workers })
+    local first = c.n_here
+    for i, h in ipairs(list) do
+        if orders[i] then
+            side.open(c, h, shared[i], first, orders[i])
+            first = first + shared[i]
+        end
+    end
+    return c
+end
+
+-- --- functions ----------------------------------------------------------------------
+
+-- keep(mode, f, reader, is_measured): the number of the call; false when there are too many; nil for one that cannot
+-- be sent.
+function methods.keep(c, mode, f, reader, is_measured)
+    look_for_modules(false)
+    local bytes = link.message(f)
+    if not bytes then return nil end
+    local call = c.inner:keep(mode, f, reader, is_measured)
+    if not call then return call end
+    local id = c.inner:call_id(call)
+    c.ids[call], c.counts[call] = id, { n_done = 0, n_nil = 0 }
+    for _, s in ipairs(c.others) do
+        if s.state ~= "gone" then side.send(s, "keep", c.number, id, mode, reader, is_measured, bytes) end
+    end
+    return call
+end
+
+function methods.unkeep(c, call)
+    local id = c.ids[call]
+    c.inner:unkeep(call)
+    c.ids[call], c.counts[call] = nil, nil
+    for _, s in ipairs(c.others) do
+        for _, task in ipairs(side.list_out(s, id)) do side.note_in(c, task) end
+        s.open[id], s.batches[id] = nil, nil
+        if s.state ~= "gone" then side.send(s, "unkeep", c.number, id) end
+    end
+end
+
+function methods.call_id(c, call) return c.inner:call_id(call) end
+
+function methods.keep_limits(c)
+    c.inner:keep_limits()
+    for _, s in ipairs(c.others) do side.send(s, "limits", c.number) end
+end
+
+-- --- ends ----------------------------------------------------------------------------------
+
+-- What a task has come to: a result into the call's list, or all of it to hear.
+local function deliver(c, task, index, kind, id, attempt, value)
+    local whose = c.futures[task.slot + 1]
+    local list, count = c.lists[task.call], c.counts[task.call]
+    local values = kind == host.RETURNED and value or { value, n = 1 }
+    if list and count and whose == nil and kind <= host.RETURNED and values.n == 1 then
+        local result = values[1]
+        if result == nil then result, count.n_nil = list[0], count.n_nil + 1 end
+        list[index], count.n_done = result, count.n_done + 1
+        local arrivals = c.arrivals[task.call]
+        if arrivals then c.inner:arrived(task.call, index, arrivals) end
+        return
+    end
+    if not task.last then c.futures[task.slot + 1] = nil end
+    if whose == nil then whose = task.call end
+    local how = kind <= host.RETURNED and "done" or kind == host.FAILED and "failed" or kind == host.LOST and "lost"
+        or kind == host.UNBEGUN and "unbegun" or "damaged"
+    if how == "lost" then
+        value.id = id
+        rawset(c.workers, id, value)
+        values = { n = 0 }
+    end
+    c.hear(whose, index, how, id, attempt, table.unpack(values, 1, values.n))
+end
+
+-- One of a stretch, or more that have not begun: whether nothing more of it is out.
+local function note_ended(task, index, kind, value)
+    local n = kind == host.UNBEGUN and value or 1
+    for i = index, index + n - 1 do task.ended[i] = true end
+    task.n_left = task.n_left - n
+    return task.n_left <= 0
+end
+
+local function take_end(c, s, id, index, kind, worker, attempt, value)
+    local task = side.find_out(s, id, index)
+    if not task or not task.last and task.attempt ~= attempt then return 0 end -- it was given up
+    if not task.last or note_ended(task, index, kind, value) then side.note_in(c, task) end
+    if kind == host.FAILED and errors.is_error(value) then value.host = s.host.name end
+    deliver(c, task, index, kind, worker == 0 and 0 or side.worker_number(s, worker), attempt, value)
+    return kind == host.UNBEGUN and 0 or 1
+end
+
+local on = {}
+
+function on.up(_, s) s.state, s.credit = "serves", s.credit + 2 * s.n end
+
+function on.refused(_, s, e) s.state, s.why = "refused", e end
+
+function on.ended(c, s, ends)
+    local n = 0
+    for i = 1, #ends, 6 do
+        n = n + take_end(c, s, ends[i], ends[i + 1], ends[i + 2], ends[i + 3], ends[i + 4], ends[i + 5])
+    end
+    return n
+end
+
+function on.told(_, s, token, figures) s.last, s.last_token = figures, token end
+
+-- Its workers cannot live. Others may do better; where there are none, that is why.
+function on.broken(c, s, e)
+    s.state, s.why = "broken", e
+    c.must_look = true
+end
+
+function on.gone(_, s, figures)
+    s.state, s.last = "gone", figures
+end
+
+-- What is in the inboxes, and how many tasks have ended.
+local function act_on_messages(c)
+    local n = 0
+    for _, s in ipairs(c.others) do
+        while s.inbox[1] do
+            local list = s.inbox
+            s.inbox = {}
+            for _, message in ipairs(list) do
+                n = n + (on[message[2]](c, s, table.unpack(message, 4, message.n)) or 0)
+            end
+        end
+    end
+    return n
+end
+
+-- collect(lists, arrivals, futures, hear): how many tasks have ended.
+function methods.collect(c, lists, arrivals, futures, hear)
+    side.by_number[c.number] = c
+    c.lists, c.arrivals, c.futures, c.hear = lists, arrivals, futures, hear
+    local n = c.inner:collect(lists, arrivals, futures, hear)
+    side.read_hosts(c)
+    return n + act_on_messages(c)
+end
+
+function methods.arrived(c, ...) return c.inner:arrived(...) end
+
+function methods.n_done(c, call)
+    local n, n_nil = c.inner:n_done(call)
+    local count = c.counts[call]
+    if not count then return n, n_nil end
+    return n + count.n_done, n_nil + count.n_nil
+end
+
+-- --- loss --------------------------------------------------------------------------------
+
+-- Stretches of a batch that have not come back go to the ledger again.
+local function give_back(task, hear)
+    local first
+    for index = task.index, task.last + 1 do
+        local is_out = index <= task.last and not task.ended[index]
+        if is_out and not first then first = index end
+        if first and not is_out then
+            hear(task.call, first, "unbegun", 0, task.attempt, index - first)
+            first = nil
+        end
+    end
+end
+
+local function give_up(c, s, hear)
+    local list = side.list_out(s)
+    s.state = s.host.is_lost and "lost" or s.state
+    table.sort(list, function(a, b) return a.slot < b.slot end)
+    for _, task in ipairs(list) do
+        side.note_in(c, task)
+        if task.last then give_back(task, hear) else c.again[#c.again + 1] = task end
+    end
+end
+
+-- A single task goes to another place: there its future finds it under another number, if that is here.
+local function put_again(c, task)
+    local place = placing.next_place(c)
+    if not place then return false end
+    if place ~= true then
+        side.put_there(c, place, task)
+        return true
+    end
+    local slot = c.inner:put_parcel(task.call, task.limit, task.chunk, 0, task.attempt, task.index, task.bytes)
+    if not slot then return false end
+    c.n_told = c.n_told + 1
+    local fut = c.futures[task.slot + 1]
+    if fut ~= nil then c.futures[slot + 1], c.futures[task.slot + 1] = fut, nil end
+    if fut then core.future.set(fut, "slot", slot) end
+    return true
+end
+
+local function feed_again(c)
+    while c.again[1] and put_again(c, c.again[1]) do table.remove(c.again, 1) end
+    c:tell()
+end
+
+-- Where no worker can live any more.
+local function is_hopeless(c)
+    for _, s in ipairs(c.others) do
+        if s.state == "serves" or s.state == "starts" then return false end
+    end
+    return c.n_here == 0 or c.inner.broken ~= nil
+end
+
+local function tell_loss(s)
+    local why = s.host.is_lost and s.host.why
+        or ("host %s is given up: %s"):format(s.host.name, errors.is_error(s.why) and s.why.message or tostring(s.why))
+    core.report(("luamp: %s; its tasks are done by others\n"):format(why))
+end
+
+function methods.look(c, hear)
+    c.inner:look(hear)
+    c.must_look = false
+    for _, s in ipairs(c.others) do
+        local is_new = s.host.is_lost and s.state ~= "lost" and s.state ~= "gone"
+        if is_new or s.state == "broken" then
+            if not (c.is_closing and s.n_out == 0) then tell_loss(s) end
+            give_up(c, s, hear)
+            s.state = "lost"
+        end
+    end
+    if c.again[1] then feed_again(c) end
+    if is_hopeless(c) and not c.is_closing then
+        c.broken = c.inner.broken or errors.new { kind = "error", message = "no host of the pool is left" }
+    end
+    c.restarts = c.inner.restarts
+end
+
+local function is_any_out(c)
+    for _, s in ipairs(c.others) do
+        if s.n_out > 0 or s.host.is_lost and s.state ~= "lost" then return true end
+    end
+    return false
+end
+
+function methods.needs_look(c) return c.must_look or c.inner:needs_look() end
+
+local function are_others_over(c)
+    for _, s in ipairs(c.others) do
+        if not side.is_over(s) then return false end
+    end
+    return true
+end
+
+-- Whether something will come that no process of this host does.
+function methods.is_renewing(c)
+    return c.inner:is_renewing() or c.again[1] ~= nil or is_any_out(c) or c.is_closing and not are_others_over(c)
+end
+
+-- --- waiting -------------------------------------------------------------------------------
+
+-- Waits until every worker of each host serves. Raises why one does not; a host that is lost meanwhile is given up.
+function methods.await_up(c, hear)
+    side.by_number[c.number] = c
+    for _, s in ipairs(c.others) do hosts.flush(s.host) end
+    c.inner.lists, c.inner.arrivals, c.inner.futures = c.lists, c.arrivals, c.futures
+    c.inner:await_up(hear)
+    for _, s in ipairs(c.others) do
+        while s.state == "starts" and not s.host.is_lost do
+            if not core.poll({ hosts.set() }, core.deadline(LOOK)) then core.serve_signals() end
+            side.read_hosts(c)
+            act_on_messages(c)
+        end
+        if s.state == "refused" then error(s.why, 0) end
+    end
+end
+
+local function first_alive(c)
+    for _, w in pairs(c.inner.workers) do
+        if w.process then return w end
+    end
+end
+
+-- Waits for news: true, or false at the next look; nil after a signal.
+function methods.await(c, quota, deadline)
+    if not c.is_closing and not is_any_out(c) then return c.inner:await(quota, deadline) end
+    local fds = { hosts.set() }
+    local w = c.is_closing and first_alive(c)
+    if not c.is_closing then
+        fds[2] = c.inner:watch()
+    elseif w then
+        fds[2] = core.pidfd(w.process.handle)
+    end
+    local ready = core.poll(fds, math.min(deadline, core.deadline(LOOK)))
+    return ready and ready[1] ~= nil and not (w and ready[1] == 2)
+end
+
+function methods.watch(c, is_for_others)
+    local fd = c.inner:watch(is_for_others)
+    if fd < 0 then return fd end
+    c.set = c.set or assert(link.set())
+    if c.watched ~= fd then
+        link.add(c.set, fd)
+        if not c.watched then link.add(c.set, hosts.set()) end
+        c.watched = fd
+    end
+    return c.set
+end
+
+local function close_set(c)
+    if c.set then core.close(c.set) end
+    c.set, c.watched = nil, nil
+end
+
+function methods.plan(c, ...) return c.inner:plan(...) end
+
+-- --- the end ---------------------------------------------------------------------------------
+
+function methods.resize(c, n, where)
+    local shared = side.shares(n, c.hosts)
+    for i, h in ipairs(c.hosts) do
+        local s = c.by_rank[h.rank]
+        if h.is_here then
+            c.inner:resize(shared[i], where)
+            c.n_here = shared[i]
+        elseif s and s.state == "serves" then
+            side.send(s, "resize", c.number, shared[i])
+            s.credit, s.n = s.credit + 2 * (shared[i] - s.n), shared[i]
+        end
+    end
+    c.n = n
+    c:tell()
+end
+
+function methods.close(c)
+    c.is_closing = true
+    c.inner:close()
+    for _, s in ipairs(c.others) do side.send(s, "close", c.number) end
+    c:tell()
+end
+
+function methods.is_gone(c)
+    return c.inner:is_gone() and are_others_over(c)
+end
+
+-- Ends all workers at once, and waits for that.
+function methods.kill(c)
+    c.is_closing = true
+    for _, s in ipairs(c.others) do
+        if not side.is_over(s) then side.send(s, "kill", c.number) end
+        for _, task in ipairs(side.list_out(s)) do side.note_in(c, task) end
+    end
+    c:tell()
+    c.inner:kill()
+    c.again = {}
+    for _, s in ipairs(c.others) do
+        while not side.is_over(s) do
+            core.poll({ hosts.set() }, core.deadline(LOOK))
+            side.read_hosts(c)
+            for _, message in ipairs(s.inbox) do
+                if message[2] == "gone" or message[2] == "refused" then s.state = "gone" end
+            end
+            s.inbox = {}
+        end
+    end
+    close_set(c)
+end
+
+function methods.leave(c)
+    c.inner:leave()
+    close_set(c)
+    side.by_number[c.number] = nil
+end
+
+return cluster

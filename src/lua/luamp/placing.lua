@@ -1,0 +1,263 @@
+-- luamp.placing: where the tasks of a pool on several hosts go (cluster.lua), and how they are taken back.
+--
+-- Here are methods of that crew, those of crew.lua for tasks. What another host could not have is not given to this
+-- one either: whether a task can be done is not to be chance.
+
+local core = require "luamp.core"
+local hosts = require "luamp.hosts"
+local side = require "luamp.side"
+
+local link = core.link
+local placing = {}
+local methods = {}
+placing.methods = methods
+
+local NOT_KEPT <const> = 0
+
+-- --- whose turn it is ---------------------------------------------------------------
+
+local function has_room_here(c)
+    return c.n_here > 0 and c.inner:n_waiting() < c.n_here
+end
+
+-- Where the next task goes: true is here, a side another host; nil when nobody is free. Who has room for most goes
+-- first, and this host before others.
+function placing.next_place(c)
+    if has_room_here(c) then return true end
+    local best, most = nil, 0
+    for _, s in ipairs(c.others) do
+        if s.state == "serves" and s.credit > most * s.n then best, most = s, s.credit / s.n end
+    end
+    return best
+end
+
+function methods.room(c)
+    local n = c.n_here > 0 and math.max(0, c.n_here - c.inner:n_waiting()) or 0
+    for _, s in ipairs(c.others) do
+        if s.state == "serves" then n = n + math.max(0, s.credit) end
+    end
+    return n
+end
+
+-- --- putting --------------------------------------------------------------------------
+
+-- put_parcel's message goes as it is; one that has objects cannot leave this host, nor can what is no message.
+local function put_bytes(c, s, call, limit, chunk, excluded, attempt, index, bytes)
+    local slot = side.new_slot(c)
+    local id = call == NOT_KEPT and 0 or c.ids[call]
+    side.put_there(c, s, { slot = slot, call = call, id = id, limit = limit, chunk = chunk,
+        excluded = excluded, attempt = attempt, index = index, bytes = bytes })
+    return slot
+end
+
+local plain = { number = true, string = true, boolean = true, ["nil"] = true }
+
+-- Whether another host could have the values. What could not is not given to this one either: it would be chance.
+local function can_travel(...)
+    for i = 1, select("#", ...) do
+        local value = select(i, ...)
+        if not plain[type(value)] and not link.message(value) then return false end
+    end
+    return true
+end
+
+-- put(call, limit, chunk, excluded, attempt, index, ...): the slot; false when there is no room; nil for what cannot be
+-- sent, and why, if that is no matter of the values.
+function methods.put(c, call, limit, chunk, excluded, attempt, index, ...)
+    local place = placing.next_place(c)
+    if not place then return false end
+    if place == true then
+        if not can_travel(...) then return nil end
+        c.n_told = c.n_told + 1
+        return c.inner:put(call, limit, chunk, excluded, attempt, index, ...)
+    end
+    local bytes = link.message(...)
+    if not bytes then return nil end
+    return put_bytes(c, place, call, limit, chunk, excluded, attempt, index, bytes)
+end
+
+function methods.put_parcel(c, call, limit, chunk, excluded, attempt, index, parcel)
+    local place = placing.next_place(c)
+    if not place then return false end
+    local bytes = parcel
+    if place ~= true then bytes = link.message(core.unpack(parcel)) end
+    if place ~= true and bytes then
+        return put_bytes(c, place, call, limit, chunk, excluded, attempt, index, bytes)
+    elseif place ~= true then
+        return false, "an object that the processes of this host share cannot be sent to another host"
+    end
+    c.n_told = c.n_told + 1
+    return c.inner:put_parcel(call, limit, chunk, excluded, attempt, index, parcel)
+end
+
+local function read_item(list, index) return list[index] end
+
+-- Items from `from` to `last`, as a list: or what their list has raised, and how many came before that.
+local function read_items(list, from, last)
+    local items = {}
+    for index = from, last do
+        local ok, item = pcall(read_item, list, index)
+        if not ok then return items, index - from, item end
+        items[index - from + 1] = item
+    end
+    return items, last - from + 1
+end
+
+-- How many of the first items can be sent: their message, and that number.
+local function longest_message(items, n)
+    local bytes = link.message(table.move(items, 1, n, 1, {}))
+    if bytes then return bytes, n end
+    for i = 1, n do
+        if not link.message(items[i]) then n = i - 1 break end
+    end
+    return n > 0 and link.message(table.move(items, 1, n, 1, {})) or nil, n
+end
+
+-- A stretch for another host: the first index that did not go, whether that one cannot be sent; and what the list has
+-- raised.
+local function feed_there(c, s, call, limit, chunk, attempt, from, last, list, most, goes_on)
+    local items, n, raised = read_items(list, from, last)
+    if raised ~= nil and n == 0 then return from, false, true, raised end
+    local bytes, n_sent = longest_message(items, n)
+    if n_sent == 0 then return from, true end
+    if most == 0 then
+        bytes, n_sent = link.message(items[1]), 1
+        put_bytes(c, s, call, limit, chunk, 0, attempt, from, bytes)
+    else
+        side.put_there(c, s, { slot = side.new_slot(c), call = call, id = c.ids[call], limit = limit, chunk = chunk,
+            excluded = 0,
+            attempt = attempt, index = from, last = from + n_sent - 1, most = most, goes_on = goes_on, bytes = bytes,
+            ended = {}, n_left = n_sent })
+    end
+    return from + n_sent, false
+end
+
+-- A stretch for this host: as feed of a board.
+local function feed_here(c, call, limit, chunk, excluded, attempt, from, last, list, most, goes_on)
+    local items, n, raised = read_items(list, from, last)
+    if raised ~= nil and n == 0 then return from, false, 0, nil, true, raised end
+    for i = 1, n do
+        if not can_travel(items[i]) then
+            if i == 1 then return from, true, 0 end
+            n = i - 1
+            break
+        end
+    end
+    return c.inner:feed(call, limit, chunk, excluded, attempt, from, from + n - 1, list, most, goes_on)
+end
+
+-- feed(call, limit, chunk, excluded, attempt, from, last, list, most, goes_on): as of a board.
+function methods.feed(c, call, limit, chunk, excluded, attempt, from, last, list, most, goes_on)
+    local n_slots = 0
+    while from <= last do
+        local place = placing.next_place(c)
+        local to = most > 0 and math.min(last, from + most - 1) or from
+        if not place then break end
+        if place == true then
+            local following, is_refused, n, words, has_raised, e = feed_here(c, call, limit, chunk, excluded, attempt,
+                from, to, list, most, goes_on)
+            n_slots, c.n_told = n_slots + n, c.n_told + n
+            if is_refused or words or has_raised or following == from then
+                return following, is_refused, n_slots, words, has_raised, e
+            end
+            from = following
+        else
+            local following, is_refused, has_raised, e = feed_there(c, place, call, limit, chunk, attempt, from, to,
+                list, most, goes_on)
+            n_slots = n_slots + 1
+            if is_refused or has_raised then return following, is_refused, n_slots, nil, has_raised, e end
+            from = following
+        end
+    end
+    return from, false, n_slots
+end
+
+function methods.tell(c)
+    if c.n_told > 0 then c.inner:tell(c.n_told) end
+    c.n_told = 0
+    for _, s in ipairs(c.others) do hosts.flush(s.host) end
+end
+
+-- Where nothing is left to be put, batches of this host's workers are shared among them; of others' the hosts do that.
+function methods.split(c) return c.inner:split() end
+
+-- --- what is not wanted any more --------------------------------------------------------
+
+-- Of a task on another host it is not known whether it has begun: if it has, its worker is killed there.
+function methods.retract(c, slot)
+    if slot < side.FIRST_SLOT then return c.inner:retract(slot) end
+    local task = c.by_slot[slot]
+    if not task then
+        for i, waiting in ipairs(c.again) do
+            if waiting.slot == slot then
+                table.remove(c.again, i)
+                return true
+            end
+        end
+        return false
+    end
+    side.send(task.side, "drop", c.number, task.id, task.index)
+    hosts.flush(task.side.host)
+    side.note_in(c, task)
+    return true
+end
+
+function methods.recall(c, slot)
+    return slot < side.FIRST_SLOT and c.inner:recall(slot) or nil
+end
+
+function methods.runner(c, slot)
+    if slot < side.FIRST_SLOT then return c.inner:runner(slot) end
+    local task = c.by_slot[slot]
+    return task and task.side.first + 1 or nil
+end
+
+function methods.doom(c, slot)
+    return slot < side.FIRST_SLOT and c.inner:doom(slot) or nil
+end
+
+function methods.withdraw(c, call)
+    local n, id = c.inner:withdraw(call), c.ids[call]
+    for _, s in ipairs(c.others) do
+        local list = side.list_out(s, id)
+        for _, task in ipairs(list) do
+            n = n + side.n_left(task)
+            side.note_in(c, task)
+        end
+        if list[1] then
+            side.send(s, "withdraw", c.number, id)
+            hosts.flush(s.host)
+        end
+    end
+    for i = #c.again, 1, -1 do
+        if c.again[i].call == call then
+            table.remove(c.again, i)
+            n = n + 1
+        end
+    end
+    return n
+end
+
+function methods.doom_call(c, call) return c.inner:doom_call(call) end
+
+function methods.is_running(c, call)
+    if c.inner:is_running(call) then return true end
+    for _, s in ipairs(c.others) do
+        if side.list_out(s, c.ids[call])[1] then return true end
+    end
+    return false
+end
+
+function methods.kill_worker(c, id)
+    if id <= c.n_here then c.inner:kill_worker(id) end
+end
+
+function methods.n_waiting(c)
+    local n = c.inner:n_waiting() + #c.again
+    for _, s in ipairs(c.others) do n = n + math.max(0, s.n_out - s.n) end
+    return n
+end
+
+function methods.n_unheard(c, call) return c.inner:n_unheard(call) end
+
+return placing

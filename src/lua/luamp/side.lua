@@ -1,0 +1,172 @@
+-- luamp.side: the part of a pool that is on another host (cluster.lua): what that was given, and its messages.
+--
+-- A side is a table: host; n workers there now, n_first of them from the beginning, with the numbers after `first`;
+-- credit, for chunks; what is out there: n_out chunks, of each call, by its id, single tasks by their numbers
+-- (open) and stretches of them (batches); an inbox of messages that were sorted out for this pool; its state: "starts",
+-- "serves", and in the end "refused", "broken", "gone" or "lost"; and the last figures that it told.
+--
+-- A task is a table: slot, call and its id, limit, chunk, excluded, attempt, index, bytes, and the side that has it.
+-- A stretch has also its last index, most, goes_on, the set of those that have ended, and n_left.
+
+local core = require "luamp.core"
+local hosts = require "luamp.hosts"
+local life = require "luamp.life"
+
+local link = core.link
+local side = {}
+
+local FIRST_SLOT <const> = 1 << 24 -- of tasks that are not on this host's board
+local WORKERS_OF_RANK <const> = 4096 -- numbers of those that a resize has brought
+
+side.FIRST_SLOT = FIRST_SLOT
+
+-- --- hosts -----------------------------------------------------------------------
+
+-- n workers for the hosts, by their CPUs: the same number for each CPU, as far as that goes.
+function side.shares(n, list)
+    local cpus, given, shared = 0, 0, {}
+    for _, h in ipairs(list) do cpus = cpus + h.cpus end
+    for i, h in ipairs(list) do
+        shared[i] = n * h.cpus // cpus
+        given = given + shared[i]
+    end
+    for i = 1, n - given do shared[i] = shared[i] + 1 end -- fewer than there are hosts
+    return shared
+end
+
+-- A number of workers of that host, as the pool has it.
+function side.worker_number(s, id)
+    if id <= s.n_first then return s.first + id end
+    return s.host.rank * WORKERS_OF_RANK + id
+end
+
+function side.send(s, ...)
+    hosts.send(s.host, (hosts.message("mp.pool", "argument %d", ...)))
+end
+
+-- The options as another host is to have them.
+local function options_for(c, h, n)
+    local given = {}
+    for key, value in next, c.given do given[key] = value end
+    given.from, given.marks, given.cpu_divisor = nil, nil, n
+    local o = { n = n, name = h.name .. ":" .. c.name, given = given, process_options = c.process_options,
+        path = package.path, cpath = package.cpath, seed = life.now.seed, method = life.now.method, log = life.now.log,
+        registered = {} }
+    for name, object in next, core.registered() do
+        if link.message(object) then o.registered[name] = object end
+    end
+    return o
+end
+
+function side.order(c, h, n)
+    local function name_of(i) return i == 3 and "the options of the pool" or "it" end
+    return hosts.message("mp.pool", name_of, "open", c.number, options_for(c, h, n))
+end
+
+function side.open(c, h, n, first, message)
+    local s = { host = h, n = n, n_first = n, first = first, credit = 0, n_out = 0, open = {}, batches = {}, inbox = {},
+        state = "starts", last = nil }
+    hosts.send(h, message)
+    c.others[#c.others + 1], c.by_rank[h.rank] = s, s
+end
+
+-- --- tasks that are out ------------------------------------------------------------
+
+function side.new_slot(c)
+    local slot = c.next_slot
+    c.next_slot = slot + 1
+    return slot
+end
+
+-- The task, or stretch of them, is with that host from now on.
+function side.note_out(c, s, task)
+    local id = task.id
+    s.credit, s.n_out, task.side = s.credit - 1, s.n_out + 1, s
+    c.by_slot[task.slot] = task
+    if task.last then
+        s.batches[id] = s.batches[id] or {}
+        table.insert(s.batches[id], task)
+    else
+        s.open[id] = s.open[id] or {}
+        s.open[id][task.index] = task
+    end
+end
+
+-- It is not any more.
+function side.note_in(c, task)
+    local s, id = task.side, task.id
+    s.credit, s.n_out, task.side = s.credit + 1, s.n_out - 1, nil
+    c.by_slot[task.slot] = nil
+    if not task.last then
+        s.open[id][task.index] = nil
+        return
+    end
+    for i, other in ipairs(s.batches[id]) do
+        if other == task then return table.remove(s.batches[id], i) end
+    end
+end
+
+-- What the host has of the call, by the number of a task of it.
+function side.find_out(s, id, index)
+    local task = s.open[id] and s.open[id][index]
+    if task then return task end
+    for _, batch in ipairs(s.batches[id] or {}) do
+        if index >= batch.index and index <= batch.last and not batch.ended[index] then return batch end
+    end
+end
+
+-- All that the host has of a call, or of all: a list.
+function side.list_out(s, id)
+    local list = {}
+    for _, of in ipairs { s.open, s.batches } do
+        for of_id, tasks in next, of do
+            for _, task in next, (id == nil or of_id == id) and tasks or {} do list[#list + 1] = task end
+        end
+    end
+    return list
+end
+
+-- Sends a task to that host.
+function side.put_there(c, s, task)
+    side.note_out(c, s, task)
+    local excluded = task.excluded > s.first and task.excluded <= s.first + s.n_first and task.excluded - s.first or 0
+    if task.last then
+        side.send(s, "feed", c.number, task.id, task.limit, task.chunk, task.attempt, task.index, task.last, task.most,
+            task.goes_on, task.bytes)
+    else
+        side.send(s, "put", c.number, task.id, task.limit, task.chunk, excluded, task.attempt, task.index, task.bytes)
+    end
+end
+
+-- How many tasks of it are out.
+function side.n_left(task) return task.last and task.n_left or 1 end
+
+-- Whether nothing comes from that host any more.
+function side.is_over(s) return s.state == "gone" or s.state == "lost" or s.state == "refused" or s.host.is_lost end
+
+-- --- messages ------------------------------------------------------------------------
+
+-- The pools, by their numbers.
+side.by_number = setmetatable({}, { __mode = "v" })
+
+-- Sorts what has come from the host to the pools that it is for.
+function side.take_messages(h)
+    while true do
+        local message = table.pack(hosts.take(h))
+        if not message[1] then return end
+        if message[2] == nil then error(("luamp: a message of host %s: %s"):format(h.name, message[3]), 0) end
+        local c = side.by_number[message[3]]
+        local s = c and c.by_rank[h.rank]
+        if s then s.inbox[#s.inbox + 1] = message end
+    end
+end
+
+function side.read_hosts(c)
+    for _, s in ipairs(c.others) do
+        if s.host.link then hosts.flush(s.host) end
+        side.take_messages(s.host)
+        if s.host.is_lost and s.state ~= "lost" then c.must_look = true end
+    end
+end
+
+return side
