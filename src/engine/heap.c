@@ -17,7 +17,6 @@
 #include <string.h>
 
 #include "engine/region.h"
-#include "engine/sys.h"
 
 #define FINE_LIMIT 512u
 #define COARSE_LIMIT 2048u
@@ -303,8 +302,8 @@ void mp_heap_fork(void) {
     mp_region_fork();
 }
 
-void mp_heap_breathe(void) {
-    mp_region_breathe();
+mp_time mp_heap_breathe(void) {
+    return here ? mp_region_breathe() : MP_FOREVER;
 }
 
 /* --- counts -------------------------------------------------------------- */
