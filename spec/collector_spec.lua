@@ -97,7 +97,8 @@ describe("over a heap that is large", function()
         assert.equal("false\tfalse\ttrue\tfalse\tfalse\tfalse\ttrue\n", run(FEW, [[
             local guards, gone, i = {}, {}, 0
             for k = 1, 7 do guards[k] = setmetatable({}, { __gc = function() gone[k] = true end }) end
-            local function has_cycle(f) -- once a guard is old, a full one
+            allocate(3 * n) -- now they are old
+            local function has_cycle(f) -- a full one
                 i = i + 1
                 guards[i] = nil
                 f()

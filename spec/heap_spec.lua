@@ -208,6 +208,54 @@ end)
 
 -- --- states ----------------------------------------------------------------------
 
+if helper.host ~= helper.luamp then -- the module's library is not the program's
+    it("states on other threads have malloc's, whatever they load", function()
+        local path = helper.library("threads", [[
+            #include <lualib.h>
+            #include <lauxlib.h>
+            #include <pthread.h>
+            enum { N = 4 };
+            static const char *code;
+            static void *run(void *is_good) {
+                lua_State *L = luaL_newstate();
+                luaL_openlibs(L);
+                if (luaL_dostring(L, code) == LUA_OK)
+                    *(int *)is_good = 1;
+                else
+                    lua_writestringerror("%s\n", lua_tostring(L, -1));
+                lua_close(L);
+                return NULL;
+            }
+            static int run_threads(lua_State *L) {
+                int are_good[N] = {0}, n = 0;
+                pthread_t ids[N];
+                code = luaL_checkstring(L, 1);
+                for (int i = 0; i < N; i++)
+                    pthread_create(&ids[i], NULL, run, &are_good[i]);
+                for (int i = 0; i < N; i++) {
+                    pthread_join(ids[i], NULL);
+                    n += are_good[i];
+                }
+                lua_pushinteger(L, n);
+                return 1;
+            }
+            int luaopen_threads(lua_State *L) { lua_pushcfunction(L, run_threads); return 1; }]])
+        local script = helper.script [==[
+            local mp, threads = require "luamp", require "threads"
+            local own = {}
+            for i = 1, 50000 do own[i] = { i } end
+            print(threads [[
+                local mp, list = require "luamp", {}
+                for round = 1, 5 do
+                    for i = 1, 50000 do list[i] = { i, ("x"):rep(i % 100) } end
+                end
+                for i = 1, 50000 do assert(list[i][1] == i and #list[i][2] == i % 100) end]])
+            for i = 1, 50000 do assert(own[i][1] == i) end]==]
+        local result = helper.run(helper.host .. " " .. script, { env = { LUA_CPATH = path } })
+        assert.same({ status = 0, stderr = "", stdout = "4\n" }, result)
+    end)
+end
+
 it("states side by side have it together, and what one leaves is the other's", function()
     local path = helper.library("pair", [[
         #include <lualib.h>

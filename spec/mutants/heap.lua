@@ -4,9 +4,9 @@ local function of_heap(name, file, from, to, filter)
         filter = filter, limit = 120 }
 end
 
-local function of_collector(name, from, to, filter)
+local function of_collector(name, from, to, filter, host)
     return { name = name, file = "src/binding/collector.c", from = from, to = to, spec = "spec/collector_spec.lua",
-        filter = filter, limit = 240 }
+        filter = filter, limit = 240, host = host }
 end
 
 return {
@@ -33,10 +33,12 @@ return {
         "#define SHRUNK_FOR ((mp_time)10 * 1000000000)", "#define SHRUNK_FOR ((mp_time)10)", "gives its memory back"),
     of_heap("memory does not go back in a wait", "proc.c", "    const mp_time heap = mp_heap_breathe();",
         "    const mp_time heap = MP_FOREVER;", "gives its memory back"),
+    { name = "the heap is for states of all threads", file = "src/engine/heap.c", from = "(!here || outer != own",
+        to = "(outer != own", spec = "spec/heap_spec.lua", filter = "on other threads", limit = 120, host = "lua5.4" },
     of_heap("pages that are shared count as copied", "region.c",
         "(words[i] >> 63 & 1) && (words[i] >> 56 & 1)", "(words[i] >> 63 & 1)", "what this process has itself"),
     of_collector("before a pool the heap is not settled", "    if ((lasts || n != c->n_seen)",
-        "    if ((n != c->n_seen)", "a pool makes a full one"),
+        "    if (((lasts && 0) || n != c->n_seen)", "a pool makes a full one"),
     of_collector("before each process the heap is settled", "    if ((lasts || n != c->n_seen)",
         "    if ((1 || lasts || n != c->n_seen)", "a pool makes a full one"),
     of_collector("after each growth the heap is settled by a full cycle",
@@ -60,7 +62,7 @@ return {
     of_collector("a collector that the script has set is set again", "            c->is_scripts = 1;\n",
         "            c->is_scripts = 0;\n", "left alone, as it was: generational"),
     of_collector("a mode that was set before is changed", "    if (lua_gc(L, LUA_GCINC, 0, 0, 0) != LUA_GCGEN)",
-        "    if (lua_gc(L, LUA_GCINC, 0, 0, 0) == -1)", "before luamp was loaded"),
+        "    if (lua_gc(L, LUA_GCINC, 0, 0, 0) == -1)", "before luamp was loaded", "lua5.4"),
     of_collector("it cannot be switched off", "|| is_off(L)", "|| (is_off(L) && 0)", "switches it off"),
     of_collector("a bad LUAMP_COLLECTOR is taken for off", "    if (strcmp(wish, \"off\") != 0)\n        luaL_error",
         "    if (0)\n        luaL_error", "anything else is told"),

@@ -278,7 +278,7 @@ static void *resize(void *block, size_t old_size, size_t size) {
 }
 
 int mp_heap_adopt(mp_heap_function own, void *data) {
-    if (outer != NULL && (outer != own || outer_data != data))
+    if (outer != NULL && (!here || outer != own || outer_data != data))
         return 0;
     outer = own;
     outer_data = data;

@@ -37,7 +37,7 @@ typedef void *(*mp_heap_function)(void *data, void *block, size_t old_size, size
 
 /*
 ** Takes over from a state's own allocator, which goes on to serve what the region does
-** not. Returns 0 if it serves a state with another one already: then the
+** not. Returns 0 if it serves a state with another one already, or on another thread: then the
 ** state is to keep its own.
 */
 int mp_heap_adopt(mp_heap_function own, void *data);
