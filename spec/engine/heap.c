@@ -5,6 +5,7 @@
 **   heap random SEED ROUNDS    allocates, resizes and frees at random
 **   heap forks SEED ROUNDS     the same, and in children that go on with what they inherited
 **   heap short SEED ROUNDS     the same, where opening memory fails at times, and malloc too
+**   heap nowhere SEED ROUNDS   the same, also in children, where no addresses can be reserved
 **   heap wide                  takes nearly all of the region, and gives it back
 **
 ** Says "good", or what is not.
@@ -31,7 +32,8 @@ typedef struct block {
 
 static block blocks[N_BLOCKS];
 static uint64_t state;
-static int is_short; /* memory: 1: two openings in three fail; 2: all do */
+static int is_short;   /* memory: 1: two openings in three fail; 2: all do */
+static int is_nowhere; /* nothing can be mapped */
 
 static uint64_t random_below(uint64_t n) {
     state ^= state << 13;
@@ -45,6 +47,12 @@ int mprotect(void *at, size_t len, int protection) {
     if (is_short == 2 || (is_short == 1 && random_below(3) != 0))
         return -1;
     return (int)syscall(SYS_mprotect, at, len, protection);
+}
+
+void *mmap(void *at, size_t len, int protection, int flags, int fd, off_t offset) {
+    if (is_nowhere)
+        return MAP_FAILED;
+    return (void *)syscall(SYS_mmap, at, len, protection, flags, fd, offset);
 }
 
 static void *by_malloc(void *data, void *at, size_t old_size, size_t size) {
@@ -241,6 +249,17 @@ static void run_short(uint64_t rounds) {
     run(rounds / 4);
 }
 
+/* All is malloc's then. */
+static void run_nowhere(uint64_t rounds) {
+    is_nowhere = 1;
+    run(rounds);
+    run_forks(rounds / 4, 1);
+    mp_heap_usage usage;
+    mp_heap_count(&usage);
+    if (mp_region_is.base != NULL || usage.held != 0 || usage.dirtied != 0)
+        fail("there is a region that was not reserved");
+}
+
 static size_t count_lines(const char *path) {
     size_t n = 0;
     FILE *file = fopen(path, "r");
@@ -283,6 +302,8 @@ int main(int argc, char **argv) {
         run_forks(rounds, 1);
     else if (strcmp(argv[1], "short") == 0)
         run_short(rounds);
+    else if (strcmp(argv[1], "nowhere") == 0)
+        run_nowhere(rounds);
     else
         run_wide();
     free_all();

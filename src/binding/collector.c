@@ -12,13 +12,15 @@
 **                      the heap is settled before the fork: one full cycle, after which
 **                      all objects are old, and the young collections of child and parent
 **                      leave them alone. This costs 0.25 to 0.5 s per GiB, and is done
-**                      again only after a growth by a quarter.
+**                      again only after a growth by a quarter. What has come since then is
+**                      made old by young collections, whose time is for that alone.
 **
 ** When a lone process, or its parent while it ran, did come to a collection, what is started
 ** after that is not taken for short any more, and the heap is settled for it, too.
 **
 ** Settled is: in generational mode, entered anew. Not entered before the heap grew: Lua 5.4.4
-** falls into full cycles when the heap doubles, and stays there until it is entered again. The
+** falls into full cycles when the heap doubles, and stays there until it is entered again. So all
+** is known to be old only as long as no cycle has ended and the heap has hardly grown. The
 ** mode is the script's. Where it is incremental, or the script has called collectgarbage to set
 ** anything, or the collector does not run, or LUAMP_COLLECTOR is "off", none of this is done.
 ** collectgarbage itself does what it did: in a child, a full one copies the heap.
@@ -38,13 +40,17 @@
 
 #define LARGE (16 * 1024) /* KiB, as all sizes here */
 #define SLACK (4 * 1024)
+#define YOUNG_PART 64 /* so small a part of the heap may be young */
+#define AGES 3        /* young collections until an object is old, and is not looked at any more */
 
 typedef struct collector {
-    int is_scripts;  /* the script has set the collector */
-    int is_put_off;  /* this process's, and no cycle has ended since */
-    int is_due;      /* that is to be done after the fork */
-    int is_asked;    /* a cycle that runs is one that the script or we have asked for */
-    int settled;     /* the size when the heap was settled; 0: never */
+    int is_scripts; /* the script has set the collector */
+    int is_put_off; /* or watched for: this process's, and no cycle has ended since */
+    int is_due;     /* that is to be done after the fork */
+    int is_asked;   /* a cycle that runs is one that the script or we have asked for */
+    int is_old;     /* all that was there at a size of `old`: no cycle has ended since */
+    int old;
+    int settled;     /* the size when the heap was settled, or after a full cycle since; 0: never */
     int collected;   /* the size after the script's own full cycle; 0: not since it was settled */
     unsigned n_seen; /* cycles in forks that are accounted for */
 } collector;
@@ -95,7 +101,10 @@ static int collect_garbage(lua_State *L) {
  */
 static int cycle_ended(lua_State *L) {
     collector *c = collector_of(L);
-    if (c == NULL || !c->is_put_off)
+    if (c == NULL)
+        return 0;
+    c->is_old = 0;
+    if (!c->is_put_off)
         return 0;
     c->is_put_off = 0;
     if (n_cycles != NULL && !c->is_asked && (mp_proc_is_child() || mp_proc_has_children()))
@@ -141,42 +150,67 @@ static int is_near(int size, int before) {
     return before != 0 && size - before <= before / 4 + SLACK;
 }
 
-/*
-** After the script's own full cycle all objects are old, and only Lua has to be told that this
-** was none of the bad ones. Returns whether all are, which they are not in another mode.
-*/
-static int make_old(lua_State *L, const collector *c, int size) {
-    if (is_near(size, c->collected)) {
-        if (lua_gc(L, LUA_GCGEN, 0, 0) == LUA_GCINC) {
-            lua_gc(L, LUA_GCINC, 0, 0, 0);
-            return 0;
-        }
-    } else {
-        if (lua_gc(L, LUA_GCINC, 0, 0, 0) != LUA_GCGEN) /* the script's mode; or a finalizer runs */
-            return 0;
-        lua_gc(L, LUA_GCGEN, 0, 0);
-    }
+/* Whether all was made old, and what has come since is next to nothing. */
+static int is_all_old(const collector *c, int size) {
+    return c->is_old && size - c->old <= c->old / YOUNG_PART;
+}
+
+/* Generational mode, entered anew. 0 in another mode, the script's, or while a finalizer runs. */
+static int make_all_old(lua_State *L) {
+    if (lua_gc(L, LUA_GCINC, 0, 0, 0) != LUA_GCGEN)
+        return 0;
+    lua_gc(L, LUA_GCGEN, 0, 0);
     lua_gc(L, LUA_GCSTEP, 0); /* a young collection, which sets when the next one is due */
     return 1;
 }
 
+/*
+** Where a full cycle has made most of it old. Lua is told that this was none of the bad ones; a
+** heap that has fallen into these pays for another one. 0 in another mode.
+*/
+static int make_rest_old(lua_State *L) {
+    if (lua_gc(L, LUA_GCGEN, 0, 0) == LUA_GCINC) {
+        lua_gc(L, LUA_GCINC, 0, 0, 0);
+        return 0;
+    }
+    for (int i = 0; i < AGES; i++)
+        lua_gc(L, LUA_GCSTEP, 0);
+    return 1;
+}
+
+/* The size after the full cycle that most of the heap is from, or 0. */
+static int size_settled(const collector *c, int size) {
+    if (is_near(size, c->settled))
+        return size < c->settled ? size : c->settled;
+    return is_near(size, c->collected) ? c->collected : 0;
+}
+
 static int settle(lua_State *L, collector *c, int size) {
+    const int before = size_settled(c, size);
     c->is_asked++;
-    int is_settled = make_old(L, c, size);
+    int is_settled = before != 0 ? make_rest_old(L) : make_all_old(L);
     c->is_asked--;
     if (!is_settled)
         return 0;
-    c->settled = size_now(L);
+    make_sentinel(L);
+    c->is_old = 1;
+    c->old = size_now(L);
+    c->settled = before != 0 ? before : c->old;
     c->collected = 0;
     return 1;
+}
+
+/* A cycle of this process, or of what it forks, is to be seen. */
+static void watch_for_cycle(lua_State *L, collector *c) {
+    if (!c->is_put_off)
+        make_sentinel(L);
+    c->is_put_off = 1;
 }
 
 int mp_collector_before_fork(lua_State *L, int lasts) {
     int size = size_now(L);
     collector *c = collector_of(L);
-    if (size < LARGE || c == NULL || is_left_alone(L, c))
-        return 0;
-    if (is_near(size, c->settled))
+    if (size < LARGE || c == NULL || is_left_alone(L, c) || is_all_old(c, size))
         return 0;
     share_count();
     unsigned n = n_cycles != NULL ? atomic_load(n_cycles) : 0;
@@ -184,11 +218,10 @@ int mp_collector_before_fork(lua_State *L, int lasts) {
         c->n_seen = n;
         return 0;
     }
-    if (!c->is_put_off) { /* now, since after the fork nothing may fail; the child has it, too */
-        make_sentinel(L);
-        c->is_put_off = c->is_due = 1;
-    }
-    return size / 2;
+    const int is_first = !c->is_put_off, is_settled = is_near(size, c->settled);
+    watch_for_cycle(L, c); /* now, since after the fork nothing may fail; the child has it, too */
+    c->is_due = is_first && !is_settled;
+    return is_settled ? 0 : size / 2; /* a young collection copies what is young: not much */
 }
 
 /* Once for each collection of this process. */

@@ -17,7 +17,6 @@
 #include <string.h>
 
 #include "engine/region.h"
-#include "engine/sys.h"
 
 #define FINE_LIMIT 512u
 #define COARSE_LIMIT 2048u
@@ -279,7 +278,7 @@ static void *resize(void *block, size_t old_size, size_t size) {
 }
 
 int mp_heap_adopt(mp_heap_function own, void *data) {
-    if (outer != NULL && (outer != own || outer_data != data))
+    if (outer != NULL && (!here || outer != own || outer_data != data))
         return 0;
     outer = own;
     outer_data = data;
@@ -303,8 +302,8 @@ void mp_heap_fork(void) {
     mp_region_fork();
 }
 
-void mp_heap_breathe(void) {
-    mp_region_breathe();
+mp_time mp_heap_breathe(void) {
+    return here ? mp_region_breathe() : MP_FOREVER;
 }
 
 /* --- counts -------------------------------------------------------------- */

@@ -30,12 +30,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "engine/sys.h"
+
 /* An allocator, of the shape that Lua gives it: old and new size in bytes. */
 typedef void *(*mp_heap_function)(void *data, void *block, size_t old_size, size_t size);
 
 /*
 ** Takes over from a state's own allocator, which goes on to serve what the region does
-** not. Returns 0 if it serves a state with another one already: then the
+** not. Returns 0 if it serves a state with another one already, or on another thread: then the
 ** state is to keep its own.
 */
 int mp_heap_adopt(mp_heap_function own, void *data);
@@ -46,8 +48,11 @@ void *mp_heap_alloc(void *unused, void *block, size_t old_size, size_t size);
 /* In a forked child: from here on only fresh pages are written to. */
 void mp_heap_fork(void);
 
-/* A moment at which time does not matter: memory that has been free for long may go back. */
-void mp_heap_breathe(void);
+/*
+** A moment at which time does not matter, as before a wait: memory that has been free for long may
+** go back. Returns the time of the next one that is of use, or MP_FOREVER: when more is freed.
+*/
+mp_time mp_heap_breathe(void);
 
 /* What this process has in the region; bytes. */
 typedef struct mp_heap_usage {

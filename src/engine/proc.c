@@ -20,6 +20,7 @@
 #include "engine/deadlock.h"
 #include "engine/family.h"
 #include "engine/gate.h"
+#include "engine/heap.h"
 #include "engine/image.h"
 #include "engine/keeper.h"
 #include "engine/page.h"
@@ -326,6 +327,13 @@ int mp_proc_ended(mp_proc *p) {
     return 1;
 }
 
+/* What a wait is good for besides. Returns when to look again. */
+static mp_time look_besides(void) {
+    const mp_time heap = mp_heap_breathe();
+    const mp_time keeper = wants_keeper ? look_after_keeper() : MP_FOREVER;
+    return heap < keeper ? heap : keeper;
+}
+
 /*
 ** In a wait for what is shared: programs that have ended are seen to have, for as long as one
 ** may run there is somebody who could act.
@@ -336,18 +344,16 @@ static void look_in_wait(void) {
         if (p->kin.is_program)
             mp_proc_ended(p);
     }
-    if (wants_keeper)
-        look_after_keeper();
+    look_besides();
 }
 
 int mp_proc_poll(struct pollfd *fds, size_t n, mp_time deadline) {
-    while (wants_keeper) {
-        const mp_time look = look_after_keeper();
+    for (;;) {
+        const mp_time look = look_besides();
         int rc = mp_sys_poll(fds, n, look < deadline ? look : deadline);
         if (rc != 0 || deadline <= look)
             return rc;
     }
-    return mp_sys_poll(fds, n, deadline);
 }
 
 /* Under a tracer a child that has ended cannot be reaped before that one has seen its end. */

@@ -51,7 +51,7 @@ int mp_proc_ended(mp_proc *p);
 */
 int mp_proc_exitcode(const mp_proc *p, int *stolen);
 
-/* mp_sys_poll, by which a process waits that has children: their keeper is kept alive. */
+/* mp_sys_poll, by which a process waits: its keeper is kept alive, and its heap breathes. */
 int mp_proc_poll(struct pollfd *fds, size_t n, mp_time deadline);
 
 /* Waits for the end: 1, 0 at the deadline, -EINTR. */

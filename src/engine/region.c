@@ -13,8 +13,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "engine/sys.h"
-
 #define MIB ((size_t)1 << 20)
 #define PAGE ((uintptr_t)4096)
 #define HUGE_PAGE (2 * MIB)
@@ -384,19 +382,20 @@ static void give_back_all(void) {
             }
 }
 
-void mp_region_breathe(void) {
+mp_time mp_region_breathe(void) {
     size_t held = (size_t)(spans->top - spans->begin) / MP_REGION_UNIT - (free_units - dirty_units);
     if (dirty_units * MP_REGION_UNIT <= KEPT || dirty_units <= held / 2) {
         shrunk_since = 0;
-        return;
+        return MP_FOREVER;
     }
     mp_time now = mp_sys_now();
-    if (shrunk_since == 0) {
+    if (shrunk_since == 0)
         shrunk_since = now;
-    } else if (now - shrunk_since >= SHRUNK_FOR) {
-        give_back_all();
-        shrunk_since = 0;
-    }
+    if (now - shrunk_since < SHRUNK_FOR)
+        return shrunk_since + SHRUNK_FOR;
+    give_back_all();
+    shrunk_since = 0;
+    return MP_FOREVER;
 }
 
 /* --- children ------------------------------------------------------------ */

@@ -20,13 +20,15 @@
 **
 ** Free spans join with free neighbours. They stay in memory, for a heap that was large will
 ** be again; but a span of 32 MiB or more goes back to the kernel at once, and all of them do
-** after most of the heap has been free for 10 s.
+** after most of the heap has been free for 10 s, in a wait or as soon as another one is freed.
 */
 #ifndef MP_ENGINE_REGION_H
 #define MP_ENGINE_REGION_H
 
 #include <stddef.h>
 #include <stdint.h>
+
+#include "engine/sys.h"
 
 #define MP_REGION_UNIT ((size_t)16 * 1024)
 
@@ -119,8 +121,8 @@ void mp_region_each(void (*f)(const mp_unit *unit, void *arg), void *arg);
 /* In a forked child: all so far is inherited, and never touched by what comes. */
 void mp_region_fork(void);
 
-/* A moment to give back what has been free for long. */
-void mp_region_breathe(void);
+/* A moment to give back what has been free for long. Returns when the next one is of use. */
+mp_time mp_region_breathe(void);
 
 typedef struct mp_region_usage {
     uint64_t held;      /* bytes that this process has taken from the kernel and not given back */
