@@ -314,11 +314,11 @@ end
 
 -- The watch
 
--- Those of /dev/shm, without what luamp never makes: other programs' semaphores.
+-- Those of /dev/shm, without what luamp never makes: other programs' semaphores, and what MPI keeps there.
 local function shared_files()
     local found = entries "/dev/shm"
     for name in pairs(found) do
-        if name:find "^sem%." then found[name] = nil end
+        if name:find "^sem%." or name:find "^vader_segment%." then found[name] = nil end
     end
     return found
 end
