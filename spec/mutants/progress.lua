@@ -209,4 +209,12 @@ return {
         filter = "gets a line every ten seconds",
         limit = 60,
     },
+    {
+        name = "a time has no end",
+        file = "src/lua/luamp/figures.lua",
+        from = "seconds = min(seconds, LONGEST)",
+        to = "seconds = max(seconds, 0)",
+        spec = "spec/progress_figures_spec.lua",
+        filter = "may come to next to nothing",
+    },
 }

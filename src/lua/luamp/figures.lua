@@ -21,7 +21,7 @@ end
 function figures.feed(g, now, done, failed, busy)
     local passed = max(now - g.at, 0)
     local keep = exp(-passed / max(LEAST_MEMORY, (now - g.begun) / PART))
-    g.n, g.time = g.n * keep + done - g.done, g.time * keep + passed
+    g.n, g.time = g.n * keep + (done - g.done), g.time * keep + passed
     if busy then g.busy, g.busy_time = g.busy * keep + busy * passed, g.busy_time * keep + passed end
     g.at, g.done, g.failed = now, done, failed
 end
@@ -37,7 +37,10 @@ end
 
 -- --- texts -----------------------------------------------------------------------
 
+local LONGEST <const> = 9999 * 86400 -- seconds, that are told apart: there is no end of what a stall makes of a rate
+
 function figures.duration(seconds)
+    seconds = min(seconds, LONGEST)
     local whole = floor(seconds + 0.5)
     if seconds < 9.95 then return ("%.1f s"):format(seconds) end
     if whole < 60 then return ("%d s"):format(whole) end
