@@ -141,6 +141,17 @@ describe("a call with a journal", function()
         assert.same({ "3\t3\t1\n", "" }, { out, ran })
     end)
 
+    it("counts what is answered as done, and not for the rate of the rest", function()
+        local dir = helper.tmpdir()
+        local text = [[
+            local greatest, last = 0, nil
+            mp.map(function(i) if i > 300 then mp.sleep(0.1) end return i end, mp.range(1, tonumber(os.getenv "N")),
+                { journal = J, workers = 1, progress = function(p) greatest, last = math.max(greatest, p.rate), p end })
+            print(last.done, greatest > 0 and greatest < 20)]]
+        assert.equal("300\tfalse\n", (good(dir, text, { env = { N = "300" } })))
+        assert.equal("310\ttrue\n", (good(dir, text, { env = { N = "310" } })))
+    end)
+
     it("works in this process alone, too", function()
         local dir, options = helper.tmpdir(), { env = { LUAMP_BACKEND = "serial" } }
         local text = [[

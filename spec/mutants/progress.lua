@@ -217,4 +217,12 @@ return {
         spec = "spec/progress_figures_spec.lua",
         filter = "may come to next to nothing",
     },
+    {
+        name = "what a journal answers makes the rest seem fast",
+        file = "src/lua/luamp/progress.lua",
+        from = "call.recorder\n                and in_items(call, call.recorder.n_answered)",
+        to = "0",
+        spec = "spec/journal_spec.lua",
+        filter = "counts what is answered as done",
+    },
 }
