@@ -115,6 +115,22 @@ describe("a call with a journal", function()
             query(dir, "select status, result is null, text from tasks where key = 2"))
     end)
 
+    it("says which result cannot be sent by its place, as without a journal", function()
+        local text = [[
+            for _, options in ipairs { {}, { journal = J } } do
+                options.on_error, options.workers = "collect", 1
+                local _, errors = mp.map(function() return coroutine.create(print) end, { 1 }, options)
+                print((errors[1].message:match "^cannot send result %d: it is a %a+"))
+                for _, _, e in mp.imap(function() return 1, coroutine.create(print) end, { 1 }, options) do
+                    print((e.message:match "^cannot send result %d: it is a %a+"))
+                end
+            end]]
+        local words = "cannot send result 1: it is a coroutine\ncannot send result 2: it is a coroutine\n"
+        for _, backend in ipairs { "process", "serial" } do
+            assert.equal(words .. words, (good(helper.tmpdir(), text, { env = { LUAMP_BACKEND = backend } })))
+        end
+    end)
+
     it("keeps the calls of a program apart by their order", function()
         local dir = helper.tmpdir()
         local text = [[

@@ -160,4 +160,12 @@ return {
         to = "if is_new then",
         spec = of_file, filter = "killed while it was made",
     },
+    {
+        name = "measures count as results",
+        file = "src/lua/luamp/worker.lua",
+        from = "if n >= 4 and began and (...) == began then",
+        to = "if n < 0 then",
+        spec = "spec/journal_spec.lua",
+        filter = "says which result cannot be sent",
+    },
 }
