@@ -184,6 +184,27 @@ true
 ]], out)
     end)
 
+    it("is the same by whatever path and link, also when that was there before the file", function()
+        local dir = helper.tmpdir()
+        helper.run("ln -s run.db link.db; mkdir sub; ln -s ../run.db sub/link.db", { cwd = dir })
+        local out = good(dir, [[
+            for _, path in ipairs { "link.db", J, "./sub/../run.db", "sub/link.db" } do
+                print(mp.map(function(i) return i end, { 7 }, { journal = path })[1])
+            end]])
+        assert.equal("7\n7\n7\n7\n", out)
+        assert.equal("4|1\n", query(dir, "select count(*), count(distinct run) from tasks"))
+    end)
+
+    it("may be one of many, more than descriptors were allowed for", function()
+        local dir = helper.tmpdir()
+        local out = good(dir, [[
+            for i = 1, 30 do mp.map(function(x) return x end, { i }, { journal = i .. ".db", workers = 1 }) end
+            local readers = {}
+            for i = 1, 30 do readers[i] = mp.journal(i .. ".db") end
+            print(readers[30]:counts().done)]], { before = "ulimit -Sn 64" })
+        assert.equal("1\n", out)
+    end)
+
     it("has no descriptor that programs inherit", function()
         local dir = helper.tmpdir()
         local out = good(dir, [[

@@ -115,6 +115,22 @@ describe("a call with a journal", function()
             query(dir, "select status, result is null, text from tasks where key = 2"))
     end)
 
+    it("says which result cannot be sent by its place, as without a journal", function()
+        local text = [[
+            for _, options in ipairs { {}, { journal = J } } do
+                options.on_error, options.workers = "collect", 1
+                local _, errors = mp.map(function() return coroutine.create(print) end, { 1 }, options)
+                print((errors[1].message:match "^cannot send result %d: it is a %a+"))
+                for _, _, e in mp.imap(function() return 1, coroutine.create(print) end, { 1 }, options) do
+                    print((e.message:match "^cannot send result %d: it is a %a+"))
+                end
+            end]]
+        local words = "cannot send result 1: it is a coroutine\ncannot send result 2: it is a coroutine\n"
+        for _, backend in ipairs { "process", "serial" } do
+            assert.equal(words .. words, (good(helper.tmpdir(), text, { env = { LUAMP_BACKEND = backend } })))
+        end
+    end)
+
     it("keeps the calls of a program apart by their order", function()
         local dir = helper.tmpdir()
         local text = [[
@@ -139,6 +155,17 @@ describe("a call with a journal", function()
         assert.equal("3\t3\t1\n", (good(dir, text)))
         local out, ran = good(dir, text)
         assert.same({ "3\t3\t1\n", "" }, { out, ran })
+    end)
+
+    it("counts what is answered as done, and not for the rate of the rest", function()
+        local dir = helper.tmpdir()
+        local text = [[
+            local greatest, last = 0, nil
+            mp.map(function(i) if i > 300 then mp.sleep(0.1) end return i end, mp.range(1, tonumber(os.getenv "N")),
+                { journal = J, workers = 1, progress = function(p) greatest, last = math.max(greatest, p.rate), p end })
+            print(last.done, greatest > 0 and greatest < 20)]]
+        assert.equal("300\tfalse\n", (good(dir, text, { env = { N = "300" } })))
+        assert.equal("310\ttrue\n", (good(dir, text, { env = { N = "310" } })))
     end)
 
     it("works in this process alone, too", function()

@@ -10,10 +10,10 @@ describe("the texts", function()
             for i, value in ipairs(values) do list[i] = f(value) end
             return table.concat(list, ", ")
         end
-        assert.equal("0.0 s, 9.9 s, 10 s, 1:00, 59:59, 1:00:00, 23:59:59, 1 d 0 h, 40 d 3 h",
-            all(figures.duration, { 0, 9.94, 9.96, 59.6, 3599, 3600, 86399, 86400, 3466800 }))
-        assert.equal("2.0 s each, 1:40 each, 1.0/s, 9.9/s, 10/s, 9999/s, 12k/s, 3.2M/s",
-            all(figures.rate, { 0.5, 0.01, 1, 9.94, 9.96, 9999, 12345, 3.21e6 }))
+        assert.equal("0.0 s, 9.9 s, 10 s, 1:00, 59:59, 1:00:00, 23:59:59, 1 d 0 h, 40 d 3 h, 9999 d 0 h, 9999 d 0 h",
+            all(figures.duration, { 0, 9.94, 9.96, 59.6, 3599, 3600, 86399, 86400, 3466800, 1e30, math.huge }))
+        assert.equal("2.0 s each, 1:40 each, 1.0/s, 9.9/s, 10/s, 9999/s, 12k/s, 3.2M/s, 9999 d 0 h each",
+            all(figures.rate, { 0.5, 0.01, 1, 9.94, 9.96, 9999, 12345, 3.21e6, 1e-30 }))
         assert.equal("0, 999, 1.0K, 2.5M, 88M, 1.5G, 2.0T",
             all(figures.bytes, { 0, 999, 1024, 2.5 * 2 ^ 20, 88 * 2 ^ 20, 1.5 * 2 ^ 30, 2 ^ 41 }))
     end)
@@ -60,6 +60,23 @@ describe("the rate", function()
         assert.is_true(math.abs(figures.read(g).rate - 20) < 2)
         assert.is_nil(figures.read(g).eta)
         assert.equal(0.0, figures.read(g, 2010).eta)
+    end)
+
+    it("is without what was known from before", function()
+        local g = figures.gauge(0)
+        figures.feed(g, 1, 1000, 0, nil, 990)
+        assert.same({ 1000, 10.0, 100.0 }, { g.done, figures.read(g, 2000).rate, figures.read(g, 2000).eta })
+        figures.feed(g, 2, 2000, 0, nil, 1980)
+        assert.is_true(math.abs(figures.read(g).rate - 10) < 0.01)
+    end)
+
+    it("may come to next to nothing, in days in which nothing ends", function()
+        local g = figures.gauge(0)
+        figures.feed(g, 0.5, 1, 0)
+        for i = 1, 5 * 86400 * 10, 10 do figures.feed(g, i / 10, 1, 0) end
+        local f = figures.read(g, 1000000)
+        assert.is_true(f.eta > 86400 * 2.0 ^ 63) -- no number of days that is an integer
+        assert.matches(" 1/1000000  9999 d 0 h each  9999 d 0 h left$", (figures.line("", f, 90, {})))
     end)
 end)
 

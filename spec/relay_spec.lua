@@ -240,6 +240,24 @@ describe("a worker whose output is relayed", function()
             pool:join()]]):format(dir), "exec >/dev/null")
     end)
 
+    it("goes on when one line is longer than that, and its end is still to come", function()
+        local dir = helper.tmpdir()
+        output_of([[
+            local pool = mp.pool { workers = 1, output = "line" }
+            local fut = pool:map_async(function(i)
+                if i == 4 then io.write "\n" end
+                for _ = 1, i < 4 and 35 or 0 do io.write(("x"):rep(1 << 20)) end
+                io.stdout:flush()
+            end, { 1, 2, 3, 4, 5 }, { chunksize = 1 })
+            fut:result(50)
+            print "end"
+            pool:close()
+            pool:join()]], "exec >" .. dir .. "/out")
+        local lengths = {}
+        for _, line in ipairs(lines_of(helper.read(dir .. "/out"))) do lengths[#lengths + 1] = #line end
+        assert.same({ 105 << 20, 3 }, lengths)
+    end)
+
     it("gives the memory of what was given out back", function()
         output_of([[
             local function used() return require "luamp.core".relay.memory(1) end

@@ -160,4 +160,28 @@ return {
         to = "if is_new then",
         spec = of_file, filter = "killed while it was made",
     },
+    {
+        name = "measures count as results",
+        file = "src/lua/luamp/worker.lua",
+        from = "if n >= 4 and began and (...) == began then",
+        to = "if n < 0 then",
+        spec = "spec/journal_spec.lua",
+        filter = "says which result cannot be sent",
+    },
+    {
+        name = "a journal that was made by a link is another one than the file",
+        file = "src/lua/luamp/journal_file.lua",
+        from = 'if kind == "absent" then full =',
+        to = 'if kind == "link" then full =',
+        spec = "spec/journal_file_spec.lua",
+        filter = "is the same by whatever path and link",
+    },
+    {
+        name = "journals are as many as there are descriptors",
+        file = "src/lua/luamp/journal_file.lua",
+        from = "if may_lack and core.raise_file_limit()",
+        to = "if may_lack and not core.raise_file_limit",
+        spec = "spec/journal_file_spec.lua",
+        filter = "may be one of many",
+    },
 }

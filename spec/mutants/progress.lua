@@ -209,4 +209,20 @@ return {
         filter = "gets a line every ten seconds",
         limit = 60,
     },
+    {
+        name = "a time has no end",
+        file = "src/lua/luamp/figures.lua",
+        from = "seconds = min(seconds, LONGEST)",
+        to = "seconds = max(seconds, 0)",
+        spec = "spec/progress_figures_spec.lua",
+        filter = "may come to next to nothing",
+    },
+    {
+        name = "what a journal answers makes the rest seem fast",
+        file = "src/lua/luamp/progress.lua",
+        from = "call.recorder\n                and in_items(call, call.recorder.n_answered)",
+        to = "0",
+        spec = "spec/journal_spec.lua",
+        filter = "counts what is answered as done",
+    },
 }

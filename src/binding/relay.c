@@ -24,6 +24,16 @@ static int memory(lua_State *L) {
     return 1;
 }
 
+/* end_of_lines(descriptor, from, to): where the last line ends of those that end in between; `from`
+ * if none does, or that cannot be read. */
+static int end_of_lines(lua_State *L) {
+    const int64_t from = luaL_checkinteger(L, 2);
+    const int64_t end =
+        mp_relay_end_of_lines((int)luaL_checkinteger(L, 1), from, luaL_checkinteger(L, 3));
+    lua_pushinteger(L, end < from ? from : end);
+    return 1;
+}
+
 /* free(descriptor, from, to) */
 static int free_part(lua_State *L) {
     mp_relay_free((int)luaL_checkinteger(L, 1), luaL_checkinteger(L, 2), luaL_checkinteger(L, 3));
@@ -53,8 +63,13 @@ static int give(lua_State *L) {
 }
 
 void mp_relay_face_open(lua_State *L) {
-    static const luaL_Reg functions[] = {{"open", open_file}, {"size", size}, {"memory", memory},
-                                         {"free", free_part}, {"give", give}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"open", open_file},
+                                         {"size", size},
+                                         {"memory", memory},
+                                         {"end_of_lines", end_of_lines},
+                                         {"free", free_part},
+                                         {"give", give},
+                                         {NULL, NULL}};
     luaL_newlib(L, functions);
     lua_setfield(L, -2, "relay");
 }

@@ -168,6 +168,12 @@ static char *pieces(void) {
     return bytes;
 }
 
+int64_t mp_relay_end_of_lines(int fd, int64_t from, int64_t to) {
+    const mp_relay_part part = {.source = fd, .from = from, .to = to};
+    char *bytes = pieces();
+    return bytes == NULL ? -ENOMEM : end_of_lines(&part, bytes);
+}
+
 static int has_parts_of_lines(const mp_relay_part *p) {
     return p->how == MP_RELAY_LINES || (p->tag != NULL && p->how == MP_RELAY_BYTES);
 }

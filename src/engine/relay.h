@@ -22,6 +22,9 @@ int mp_relay_open(void);
 int64_t mp_relay_size(int fd);
 int64_t mp_relay_memory(int fd);
 
+/* Where the last line ends of those that end between the two; `from`: none does; or -errno. */
+int64_t mp_relay_end_of_lines(int fd, int64_t from, int64_t to);
+
 /* Nobody reads what lies between any more. */
 void mp_relay_free(int fd, int64_t from, int64_t to);
 

@@ -1,7 +1,8 @@
 -- luamp.figures: how far something is: its rate, the time that is left, and the texts that tell it.
 --
 -- A gauge is fed how much is done, at any moments. The rate is that of late, over ten seconds at least and a quarter
--- of the time so far, so that it follows what changes and does not jump; at first it is the mean.
+-- of the time so far, so that it follows what changes and does not jump; at first it is the mean. What a journal had
+-- from before is done, and says nothing of how fast the rest goes: the rate is without it.
 --
 -- A line fits into its columns at any price: what matters least is left out.
 
@@ -14,16 +15,19 @@ local exp, floor, max, min = math.exp, math.floor, math.max, math.min
 local LEAST_MEMORY <const>, PART <const> = 10, 4 -- seconds; of the time so far
 
 function figures.gauge(now)
-    return { begun = now, at = now, done = 0, failed = 0, n = 0, time = 0, busy = 0, busy_time = 0 }
+    return { begun = now, at = now, done = 0, failed = 0, n = 0, time = 0, busy = 0, busy_time = 0,
+        known = 0 }
 end
 
--- So many are done by now, of which so many have failed; `busy`: the share of the workers that run something, or nil.
-function figures.feed(g, now, done, failed, busy)
+-- So many are done by now, of which so many have failed; `busy`: the share of the workers that run something, or nil;
+-- `known`: how many of those that are done were known from before, or nil: none.
+function figures.feed(g, now, done, failed, busy, known)
     local passed = max(now - g.at, 0)
     local keep = exp(-passed / max(LEAST_MEMORY, (now - g.begun) / PART))
-    g.n, g.time = g.n * keep + done - g.done, g.time * keep + passed
+    known = known or 0
+    g.n, g.time = g.n * keep + max(0, done - g.done - (known - g.known)), g.time * keep + passed
     if busy then g.busy, g.busy_time = g.busy * keep + busy * passed, g.busy_time * keep + passed end
-    g.at, g.done, g.failed = now, done, failed
+    g.at, g.done, g.failed, g.known = now, done, failed, known
 end
 
 -- What a script is told: done, total or nil, failed, rate per second, eta or nil and elapsed in seconds, busy or nil.
@@ -37,7 +41,10 @@ end
 
 -- --- texts -----------------------------------------------------------------------
 
+local LONGEST <const> = 9999 * 86400 -- seconds, that are told apart: there is no end of what a stall makes of a rate
+
 function figures.duration(seconds)
+    seconds = min(seconds, LONGEST)
     local whole = floor(seconds + 0.5)
     if seconds < 9.95 then return ("%.1f s"):format(seconds) end
     if whole < 60 then return ("%d s"):format(whole) end

@@ -285,16 +285,29 @@ local function acquire(path)
     if not j.db then
         open(j, kind, full)
         close_at_end(j)
+        if kind == "absent" then full = select(2, look(path)) end -- the path may be a link, to what was not there
     end
     journals[full] = j
     j.n_users = j.n_users + 1
     return j
 end
 
+-- Calls f, and again if it may have failed for want of descriptors and there are more now: a program may have many
+-- journals.
+local function with_descriptors(f, ...)
+    local results = table.pack(pcall(f, ...))
+    local ok, e = results[1], results[2]
+    local may_lack = not ok and getmetatable(e) == failure
+        and (e.code == CANTOPEN or e.words:find("Too many open files", 1, true))
+    if may_lack and core.raise_file_limit() then return f(...) end
+    if not ok then error(e, 0) end
+    return table.unpack(results, 2, results.n)
+end
+
 -- The journal at that path, for one more user; or nil and words. Its fields: path; run, the number of this run;
 -- n_calls, how many calls it has had; is_broken, which is set when it has failed.
 function journal_file.acquire(path)
-    return protected(path, acquire, path)
+    return protected(path, with_descriptors, acquire, path)
 end
 
 -- --- writing --------------------------------------------------------------------
@@ -344,7 +357,7 @@ end
 
 -- A connection to read from; or nil and words.
 function journal_file.open(path)
-    return protected(path, open_to_read, path)
+    return protected(path, with_descriptors, open_to_read, path)
 end
 
 -- One row: true and its columns; false; or nil and words.

@@ -69,8 +69,7 @@ local function is_in_worker()
 end
 
 local function update(m, now)
-    local done, failed, busy = m:count()
-    figures.feed(m.gauge, now, done, failed, busy)
+    figures.feed(m.gauge, now, m:count())
     return figures.read(m.gauge, m:total())
 end
 
@@ -98,8 +97,8 @@ local function show(now)
     if width then draw(width, now) else say_plainly(now) end
 end
 
--- m: {label=, word=, has_failures=, is_parallel=} and the functions count() -> done, failed, busy share or nil;
--- total(); usage() -> seconds of CPU time, bytes.
+-- m: {label=, word=, has_failures=, is_parallel=} and the functions count() -> what figures.feed is fed; total();
+-- usage() -> seconds of CPU time, bytes.
 local function start(m)
     local now = clock()
     m.gauge, m.pid, m.plain_due = figures.gauge(now), core.getpid(), now + PLAIN_PERIOD
@@ -172,7 +171,10 @@ local function new_meter(d, call)
     return { label = type(call.progress) == "string" and call.progress or call.where:match "[^.:]+$", word =
         call.group and "item" or "task", has_failures = true, is_parallel = not d.crew.is_serial, lane = 0,
         most = 0,
-        count = function(m) return in_items(call, n_done(d, call, m)), #call.failures, busy_share(d, m) end,
+        count = function(m)
+            return in_items(call, n_done(d, call, m)), #call.failures, busy_share(d, m), call.recorder
+                and in_items(call, call.recorder.n_answered)
+        end,
         total = function() return total_of(call) end,
         usage = function() return d.crew:usage() end }
 end

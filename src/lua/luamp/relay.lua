@@ -67,10 +67,24 @@ end
 
 -- --- the worker's side ----------------------------------------------------------
 
+-- Of a worker's files: where the last line begins of what was looked through, and how far that is.
+local last_line, looked = { 0, 0 }, { 0, 0 }
+
+-- How many bytes of the file the owner may give out and has not. A line whose end was not written is not of them.
+local function unread(output, stream)
+    if output ~= "line" then return memory_of(stream) end
+    local size = size_of(stream)
+    local to = core.relay.end_of_lines(stream, looked[stream], size)
+    if to > looked[stream] then last_line[stream] = to end
+    looked[stream] = size
+    return memory_of(stream) - (size - last_line[stream])
+end
+
 -- Between two tasks: while much was written that the owner has not read, this worker begins no other. Not where the
 -- owner may have to keep it until others have done what comes first.
 local function await_reader(output)
-    while output ~= "ordered" and memory_of(OUT) + memory_of(ERR) > BACKLOG do
+    while output ~= "ordered" and memory_of(OUT) + memory_of(ERR) > BACKLOG
+        and unread(output, OUT) + unread(output, ERR) > BACKLOG do
         if not core.poll({}, core.deadline(PAUSE)) then return end
     end
 end

@@ -188,7 +188,9 @@ local function failure(e)
     return e
 end
 
+-- Of n results; of a measured task the first ones are its measures, of which the script knows nothing.
 local function unsendable(n, ...)
+    if n >= 4 and began and (...) == began then return unsendable(n - 4, select(5, ...)) end
     local values = { n = n, ... }
     return errors.new { kind = "unsendable", process = life.name(life.own()), pid = now.this.pid,
         message = require "luamp.culprit" (values, n, "result %d")
