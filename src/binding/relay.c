@@ -63,13 +63,9 @@ static int give(lua_State *L) {
 }
 
 void mp_relay_face_open(lua_State *L) {
-    static const luaL_Reg functions[] = {{"open", open_file},
-                                         {"size", size},
-                                         {"memory", memory},
-                                         {"end_of_lines", end_of_lines},
-                                         {"free", free_part},
-                                         {"give", give},
-                                         {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"open", open_file}, {"size", size}, {"memory", memory}, {"end_of_lines", end_of_lines},
+        {"free", free_part}, {"give", give}, {NULL, NULL}};
     luaL_newlib(L, functions);
     lua_setfield(L, -2, "relay");
 }
