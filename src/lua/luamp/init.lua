@@ -88,6 +88,8 @@ mp.log = setmetatable({}, {
 })
 
 core.on_interruption(errors.interrupted)
-if not core.is_program() then require "luamp.hosts".refuse_copies() end
+if not core.is_program() and (os.getenv "OMPI_COMM_WORLD_SIZE" or os.getenv "PMIX_RANK") then
+    require "luamp.hosts".refuse_copies()
+end
 
 return mp
