@@ -136,6 +136,14 @@ local function judged(target, luamp, peers)
     return report.judge({ id = "9", name = "row", unit = "s", target = target }, contenders)
 end
 
+-- What the daily run leaves out.
+local function it_seldom(what, test)
+    it(what, function()
+        if not helper.is_everything then return pending "LUAMP_TESTS=all has it" end
+        test()
+    end)
+end
+
 describe("bench/run", function()
     setup(function()
         local pipe <close> = io.popen "mktemp -d"
@@ -149,7 +157,7 @@ describe("bench/run", function()
     it("prints a table that its raw numbers bear out", function()
         local wanted = ids "others"
         assert.are.same({ "1", "3", "3s", "4" }, { table.unpack(wanted, 1, 4) })
-        wanted = some(wanted, { 1, 2, 4, #wanted })
+        wanted = some(wanted, { 1, 4, #wanted })
         local raw, found, text = measured(table.concat(wanted, " "))
         assert.are.same(wanted, found)
         for _, row in ipairs(raw.rows) do assert_row(row, text) end
@@ -172,7 +180,7 @@ describe("bench/run", function()
         assert.are.equal("speed", raw.rows[4].ratio_of)
     end)
 
-    it("measures batches and crowds at queues, with the two sides on a CPU each", function()
+    it_seldom("measures batches and crowds at queues, with the two sides on a CPU each", function()
         local cpus = ("%s/%s"):format(helper.read("/proc/self/status"):match "Cpus_allowed_list:%s*(%d+).-(%d*)\n")
         if not cpus:find "%d/%d" then pending "there is one CPU only" end
         local raw, found = measured("--rounds 1 --cpus " .. cpus .. " 11b 11m41 11m14 11m44")
@@ -184,10 +192,9 @@ describe("bench/run", function()
         end
     end)
 
-    it("measures a large heap: its starts, what children copy of it, and Lua that allocates", function()
+    it_seldom("measures a large heap: its starts, what children copy of it, and Lua that allocates", function()
         local wanted = ids "heaps"
         assert.are.equal("2 2b 17 17a 18ti 18si 18mi 18tg 18sg 18mg", table.concat(wanted, " "))
-        wanted = some(wanted, { 1, 2, 3, 4, 5 })
         local raw, found, text = measured("--rounds 1 " .. table.concat(wanted, " "))
         assert.are.same(wanted, found)
         for _, row in ipairs(raw.rows) do
@@ -200,7 +207,7 @@ describe("bench/run", function()
         assert.is_true(part < 0.02, ("a daemon copied %g of the heap"):format(part))
     end)
 
-    it("measures dicts: each kind of call, by one process and more", function()
+    it_seldom("measures dicts: each kind of call, by one process and more", function()
         assert.are.equal("16ds1 16ds2 16ds8 16dg1 16dg2 16dg8 16du1 16du2 16du8", table.concat(ids "dicts", " "))
         local raw, found = measured "--rounds 1 16ds1 16dg2 16du8"
         assert.are.same({ "16ds1", "16dg2", "16du8" }, found)
@@ -213,7 +220,7 @@ describe("bench/run", function()
     it("measures what pools do: tasks of all kinds, payloads, work for two CPUs, a worker killed", function()
         local wanted = ids "pools"
         assert.are.equal("5 6 6k 6m 7 8 8u 9 10 10w2 19 19s 19u 19k", table.concat(wanted, " "))
-        wanted = some(wanted, { 1, 2, 4, 6, 8 })
+        wanted = some(wanted, { 1, 2, 4 })
         local raw, found = measured("--rounds 1 " .. table.concat(wanted, " "))
         assert.are.same(wanted, found)
         for _, row in ipairs(raw.rows) do
