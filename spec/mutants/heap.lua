@@ -25,7 +25,7 @@ return {
         "    *spans = (mp_zone){behind, behind, behind, region->end};\n", "", "in children"),
     of_heap("where a large step cannot be opened, a small one is not tried", "region.c",
         "        len = needed;\n        if (!open_up(z->open, len))\n            return 0;\n", "        return 0;\n",
-        "a limit of a process's memory"),
+        "a page at a time"),
     of_heap("when the region is used up there is no memory", "heap.c",
         "    return block != NULL ? block : outer(outer_data, NULL, 0, size);",
         "    return block != NULL || mp_region_is.base != NULL ? block : outer(outer_data, NULL, 0, size);",
