@@ -27,6 +27,18 @@
 --               (none: shown, and nothing is promised)
 local rows = {
     {
+        id = "0",
+        name = "an empty script, whole process",
+        folder = "empty",
+        how = "whole",
+        count = 50,
+        unit = "us",
+        output = {},
+        yardstick = "lua5.4",
+        base = { host = "lua" },
+        peers = {},
+    },
+    {
         id = "1",
         name = "start + join, small state",
         folder = "start_join",
@@ -159,6 +171,21 @@ local rows = {
     },
 }
 
+-- Growth: starts over heaps of so many MiB, and so many processes at once.
+for _, mib in ipairs { 16, 64, 256 } do
+    rows[#rows + 1] = {
+        id = ("2g%d"):format(mib), name = ("start + join over a heap of %d MiB"):format(mib), folder = "heap",
+        how = "loop", count = 50, unit = "us", yardstick = "fork, _exit, wait; huge pages",
+        args = { "start", tostring(mib) }, target = { at_most = 1.8 }, peers = {},
+    }
+end
+for _, n in ipairs { 10, 100 } do
+    rows[#rows + 1] = {
+        id = ("20n%d"):format(n), name = ("%d processes at once, each"):format(n), folder = "crowd", how = "loop",
+        count = n, unit = "us", yardstick = "fork, pause; kill, wait", peers = {},
+    }
+end
+
 -- Queues, a row for each thing that is passed. `kind`, and how many put and get, are what
 -- the programs are told.
 local function add_queue(row, kind, n_putters, n_getters, peers)
@@ -286,6 +313,10 @@ add_pool({ id = "7", name = "map, chunks of one", count = 500000, unit = "M/s",
     { "erlang", "messages", 100000, 2 },
     { "mce", "MCE::Map", 5000 },
 })
+for _, n in ipairs { 100, 1000, 10000 } do
+    add_pool({ id = ("6g%d"):format(n), name = ("map of %d tasks, default chunks"):format(n), count = n, unit = "M/s",
+        yardstick = "Lua loop in one process", base = { args = { "map", "2" } } }, "map", 2, {})
+end
 for i, kind in ipairs { "imap", "imap_unordered" } do
     add_pool({ id = i == 1 and "8" or "8u", name = kind .. ", chunks of one", count = 100000, unit = "M/s",
         yardstick = "C rings, there and back", base = hops("hops", 2), target = { at_least = 0.15 } }, kind, 2, {
@@ -337,6 +368,11 @@ add_cpu({ id = "19u", name = "map, 2 workers, one task in 100 longer", count = 8
 add_cpu({ id = "19k", name = "map, 2 workers, one killed every 100 ms", count = 20000, unit = "us",
     yardstick = "luamp, none killed", base = { host = "luamp", args = { "short" } },
     target = { at_least = 0.8 } }, { "short", "killed" })
+
+rows[#rows + 1] = {
+    id = "22", name = "the words of 200 MB, counted by a pool", folder = "words", how = "loop", count = 1, unit = "s",
+    yardstick = "luamp, one loop", args = { "pool" }, base = { host = "luamp", args = { "serial" } }, peers = {},
+}
 
 -- What a child copies of its parent's heap: parts, and no times.
 for i, kind in ipairs { "read", "allocate" } do

@@ -136,6 +136,7 @@ describe("over a heap that is large", function()
             copies("the third", in_child({}, allocate, n * 10), 2)]]))
     end)
 
+    -- But for the pages with holes that it fills: some of the 2 MB that were garbage when the list had been made.
     it("a parent that allocates copies nothing of what its children share", function()
         assert.equal("with a daemon\tfew\nwith a lone one\tfew\n", run(FEW, [[
             local function with(options, k)
@@ -152,9 +153,9 @@ describe("over a heap that is large", function()
                 done:set()
                 return p:result()
             end
-            copies("with a daemon", with({ daemon = true }, n * 10), 2)
+            copies("with a daemon", with({ daemon = true }, n * 10), 10)
             for i = n + 1, 2 * n do list[i] = { i, x = i } end -- is not settled any more
-            copies("with a lone one", with({}, n // 8), 2)]]))
+            copies("with a lone one", with({}, n // 8), 10)]]))
     end)
 
     it("a daemon copies nothing, whatever has come or gone since the last full cycle", function()

@@ -40,6 +40,10 @@ describe("the heap alone keeps what a model of it says,", function()
         end)
     end
 
+    it("and where a limit leaves a page at a time", function()
+        assert.same({ status = 0, stdout = "good\n", stderr = "" }, heap "narrow")
+    end)
+
     it("and is one region of 60 GiB in few mappings", function()
         assert.same({ status = 0, stdout = "good\n", stderr = "" }, heap "wide")
     end)

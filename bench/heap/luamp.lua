@@ -1,12 +1,13 @@
--- luamp.lua KIND COUNT: over a table of ten million small tables, some 1 GiB. BENCH_QUICK: of a fiftieth.
+-- luamp.lua KIND [MIB] COUNT: over a table of ten million small tables, some 1 GiB, or of so many that they take MIB.
+-- BENCH_QUICK: of a fiftieth.
 --   start      the mean time of a start and a join, in seconds
 --   first      the time of the first one
 --   read       the part of that heap that a child has made its own when it has read all of it...
 --   allocate   ...and a daemon that has made three times as many tables, of which none stays
 local mp = require "luamp"
 
-local kind, count = arg[1], tonumber(arg[2])
-local n = os.getenv "BENCH_QUICK" and 200000 or 10000000
+local kind, mib, count = arg[1], arg[3] and tonumber(arg[2]) or 1024, tonumber(arg[#arg])
+local n = 10000000 * mib // 1024 // (os.getenv "BENCH_QUICK" and 50 or 1)
 local list = {}
 for i = 1, n do list[i] = { i } end
 

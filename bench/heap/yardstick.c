@@ -1,6 +1,6 @@
 /*
- * heap KIND COUNT: what processes over a heap of 1 GiB cannot do without. BENCH_QUICK: of a
- * fiftieth.
+ * heap KIND [MIB] COUNT: what processes over a heap of 1 GiB, or of MIB, cannot do without.
+ * BENCH_QUICK: of a fiftieth.
  *
  * The heap is in huge pages, as far as the kernel gives them.
  *
@@ -84,7 +84,9 @@ static double dirtied_by(void (*work)(void)) {
 
 int main(int argc, char **argv) {
     const char *kind = argc > 2 ? argv[1] : "";
-    int count = bench_count(argc > 2 ? argv[2] : NULL);
+    int count = bench_count(argc > 2 ? argv[argc - 1] : NULL);
+    if (argc > 3)
+        size = (size_t)atoi(argv[2]) << 20;
     make_heap();
     if (strcmp(kind, "read") == 0 || strcmp(kind, "allocate") == 0) {
         printf("%.9f\n", dirtied_by(*kind == 'r' ? read_all : allocate));

@@ -5,6 +5,7 @@
 **   heap random SEED ROUNDS    allocates, resizes and frees at random
 **   heap forks SEED ROUNDS     the same, and in children that go on with what they inherited
 **   heap short SEED ROUNDS     the same, where opening memory fails at times, and malloc too
+**   heap narrow                takes small blocks where a page at a time can be opened
 **   heap nowhere SEED ROUNDS   the same, also in children, where no addresses can be reserved
 **   heap wide                  takes nearly all of the region, and gives it back
 **
@@ -32,7 +33,8 @@ typedef struct block {
 
 static block blocks[N_BLOCKS];
 static uint64_t state;
-static int is_short;   /* memory: 1: two openings in three fail; 2: all do */
+/* Memory: 1: two openings in three fail; 2: all do; 3: those of more than a page. */
+static int is_short;
 static int is_nowhere; /* nothing can be mapped */
 
 static uint64_t random_below(uint64_t n) {
@@ -44,7 +46,7 @@ static uint64_t random_below(uint64_t n) {
 
 /* In the place of the C library's: what the engine opens memory with. */
 int mprotect(void *at, size_t len, int protection) {
-    if (is_short == 2 || (is_short == 1 && random_below(3) != 0))
+    if (is_short == 2 || (is_short == 1 && random_below(3) != 0) || (is_short == 3 && len > 4096))
         return -1;
     return (int)syscall(SYS_mprotect, at, len, protection);
 }
@@ -249,6 +251,18 @@ static void run_short(uint64_t rounds) {
     run(rounds / 4);
 }
 
+/* Where limits leave no more than a page at a time. */
+static void run_narrow(void) {
+    is_short = 3;
+    for (int i = 0; i < N_BLOCKS; i++) {
+        void *at = mp_heap_alloc(NULL, NULL, 0, 64);
+        if (!mp_region_has_small(at))
+            fail("a page that can be opened is not");
+        set(&blocks[i], at, 64);
+    }
+    check_all();
+}
+
 /* All is malloc's then. */
 static void run_nowhere(uint64_t rounds) {
     is_nowhere = 1;
@@ -302,6 +316,8 @@ int main(int argc, char **argv) {
         run_forks(rounds, 1);
     else if (strcmp(argv[1], "short") == 0)
         run_short(rounds);
+    else if (strcmp(argv[1], "narrow") == 0)
+        run_narrow();
     else if (strcmp(argv[1], "nowhere") == 0)
         run_nowhere(rounds);
     else

@@ -45,8 +45,10 @@
 
 typedef struct collector {
     int is_scripts; /* the script has set the collector */
-    int is_put_off; /* or watched for: this process's, and no cycle has ended since */
+    int is_watched; /* a cycle of this process's, or of one forked since, is to be seen */
+    int is_put_off; /* this process's, and no cycle has ended since */
     int is_due;     /* that is to be done after the fork */
+    int is_another; /* the mode, in which nothing is made old */
     int is_asked;   /* a cycle that runs is one that the script or we have asked for */
     int is_old;     /* all that was there at a size of `old`: no cycle has ended since */
     int old;
@@ -104,9 +106,9 @@ static int cycle_ended(lua_State *L) {
     if (c == NULL)
         return 0;
     c->is_old = 0;
-    if (!c->is_put_off)
+    if (!c->is_watched)
         return 0;
-    c->is_put_off = 0;
+    c->is_watched = c->is_put_off = 0;
     if (n_cycles != NULL && !c->is_asked && (mp_proc_is_child() || mp_proc_has_children()))
         atomic_fetch_add(n_cycles, 1);
     return 0;
@@ -190,6 +192,7 @@ static int settle(lua_State *L, collector *c, int size) {
     c->is_asked++;
     int is_settled = before != 0 ? make_rest_old(L) : make_all_old(L);
     c->is_asked--;
+    c->is_another = !is_settled;
     if (!is_settled)
         return 0;
     make_sentinel(L);
@@ -200,13 +203,6 @@ static int settle(lua_State *L, collector *c, int size) {
     return 1;
 }
 
-/* A cycle of this process, or of what it forks, is to be seen. */
-static void watch_for_cycle(lua_State *L, collector *c) {
-    if (!c->is_put_off)
-        make_sentinel(L);
-    c->is_put_off = 1;
-}
-
 int mp_collector_before_fork(lua_State *L, int lasts) {
     int size = size_now(L);
     collector *c = collector_of(L);
@@ -214,14 +210,18 @@ int mp_collector_before_fork(lua_State *L, int lasts) {
         return 0;
     share_count();
     unsigned n = n_cycles != NULL ? atomic_load(n_cycles) : 0;
-    if ((lasts || n != c->n_seen) && settle(L, c, size)) {
+    if ((lasts || n != c->n_seen) && !c->is_another && settle(L, c, size)) {
         c->n_seen = n;
         return 0;
     }
-    const int is_first = !c->is_put_off, is_settled = is_near(size, c->settled);
-    watch_for_cycle(L, c); /* now, since after the fork nothing may fail; the child has it, too */
-    c->is_due = is_first && !is_settled;
-    return is_settled ? 0 : size / 2; /* a young collection copies what is young: not much */
+    if (!c->is_watched) /* now, since after the fork nothing may fail; the child has it, too */
+        make_sentinel(L);
+    c->is_watched = 1;
+    if (is_near(size, c->settled)) /* a young collection copies what is young: not much */
+        return 0;
+    if (!c->is_put_off)
+        c->is_put_off = c->is_due = 1;
+    return size / 2;
 }
 
 /* Once for each collection of this process. */

@@ -7,7 +7,7 @@
 ** which a fork copies an entry each (36 ms for a GiB). Here blocks have no headers,
 ** since Lua tells the old size; what is known of them lies in a table apart (region.h); and a
 ** child takes only fresh pages and never writes to an inherited block that it frees: what it
-** would gain is shared with its parent anyway.
+** would gain is shared with its parent anyway. The parent goes on with its own, holes and all.
 **
 ** The first megabytes are small blocks, of up to 2048 bytes, in the order of their making; larger
 ** ones come from the state's own allocator, but for those of 128 KiB and more. Later all

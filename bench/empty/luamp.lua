@@ -1,0 +1,1 @@
+-- luamp.lua: does nothing. What it takes is a host's own start and end.
