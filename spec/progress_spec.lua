@@ -221,6 +221,20 @@ describe("text that ends no line", function()
         s:await "^before\neach: 2 tasks, .*\nafter\nstatus 0$"
     end)
 
+    it("stands above the receipt", function()
+        local s <close> = screen [[
+            mp.each(function(i)
+                io.write("part ", i)
+                io.flush()
+                wait "go"
+            end, { 1 }, { workers = 1, progress = true })
+            io.write "and "
+            print "more"]]
+        s:await "^part 1\neach  "
+        s:touch "go"
+        s:await "^part 1\neach: 1 task, [^\n]*\nand more\nstatus 0$"
+    end)
+
     it("may be a question, which is answered at its place", function()
         local s <close> = screen [[
             for i in mp.progress(ipairs { 1, 2, 3 }) do

@@ -225,4 +225,12 @@ return {
         spec = "spec/journal_spec.lua",
         filter = "counts what is answered as done",
     },
+    {
+        name = "the receipt goes on where text has ended no line",
+        file = "src/engine/footer.c",
+        from = "        if (begins_row)",
+        to = "        if (begins_row < 0)",
+        spec = "spec/progress_spec.lua",
+        filter = "stands above the receipt",
+    },
 }

@@ -10,7 +10,7 @@
 #include "engine/usage.h"
 
 void mp_lib_make_room(void) {
-    mp_footer_hide();
+    mp_footer_hide(0);
 }
 
 /* columns(): how many the terminal on standard error has, 0: it does not say; nil: it is none. */
@@ -38,9 +38,10 @@ static int show(lua_State *L) {
     return 1;
 }
 
+/* hide_footer(): what comes next begins a row. */
 static int hide(lua_State *L) {
     (void)L;
-    mp_footer_hide();
+    mp_footer_hide(1);
     return 0;
 }
 

@@ -225,7 +225,14 @@ int mp_footer_show(int fd, const char *line, size_t len, unsigned cells, int ref
     return rc;
 }
 
-void mp_footer_hide(void) {
+/* Behind text that ends no line. */
+static void begin_row(const footer_shared *f, int fd) {
+    char bytes[LONGEST];
+    if (f->above == MP_FOOTER_OPEN && !is_in_background(fd))
+        put(fd, bytes, append_fresh_row(bytes, fd));
+}
+
+void mp_footer_hide(int begins_row) {
     struct stat stream;
     if (!is_mine())
         return;
@@ -233,6 +240,8 @@ void mp_footer_hide(void) {
     if (fstat(STDERR_FILENO, &stream) == 0 && at(&stream) == f) {
         const int turn = mp_family_stream_lock(&stream, mp_sys_now() + MP_SECOND);
         wipe(f, STDERR_FILENO);
+        if (begins_row)
+            begin_row(f, STDERR_FILENO);
         mp_family_stream_unlock(turn);
     }
     atomic_store_explicit(&f->owner, 0, memory_order_release);

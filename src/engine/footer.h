@@ -43,8 +43,9 @@ int mp_footer_claim(int fd);
 */
 int mp_footer_show(int fd, const char *line, size_t len, unsigned cells, int reflows);
 
-/* Wipes it away, if the calling process has it. */
-void mp_footer_hide(void);
+/* Wipes it away, if the calling process has it. With `begins_row` what comes next begins a row,
+ * also where the text above ends no line. */
+void mp_footer_hide(int begins_row);
 
 /* Whether there is one, on whatever terminal. */
 int mp_footer_is_there(void);
