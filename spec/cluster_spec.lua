@@ -221,7 +221,7 @@ describe("what runs on other hosts", function()
             print(e.host == mp.hosts()[2].name, e.task, e.process == e.host .. ":worker." .. e.worker)
             print(e)
         ]]
-        assert.matches("^true\t1\ttrue\nprocess '[^']+:worker%.1' %(pid %d+%) failed in task 1: [^\n]*: on the way\n"
+        assert.matches("^true\t1\ttrue\nprocess '[^']+:worker%.%d' %(pid %d+%) failed in task 1: [^\n]*: on the way\n"
             .. "stack traceback:\n.*\nreached process 'main' at:\nstack traceback:\n", said)
     end)
 
