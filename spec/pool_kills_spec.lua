@@ -6,7 +6,8 @@ local driver = require "spec.driver"
 local mp = require "luamp"
 
 local is_root = helper.run "id -u".stdout == "0\n"
-local many = helper.host == helper.luamp and not helper.sanitized and helper.method == "fork" and 5000 or 400
+local many = helper.is_everything and helper.host == helper.luamp and not helper.sanitized and helper.method == "fork"
+    and 5000 or 1000
 local kills = math.tointeger(tonumber(os.getenv "LUAMP_KILLS" or many))
 local seed = math.tointeger(tonumber(os.getenv "LUAMP_SPEC_SEED" or os.time()))
 
