@@ -66,7 +66,9 @@ set(user_asked buffer command forkserver fresh_image journal_file limits log nam
 function(ask_daily about host method)
   set(is_daily YES)
   if(LUAMP_FAULTS)
-    # all of them
+    if(NOT host STREQUAL "luamp")
+      set(is_daily NO)
+    endif()
   elseif(LUAMP_SANITIZE)
     if(NOT about IN_LIST sanitized OR NOT method STREQUAL "fork")
       set(is_daily NO)
