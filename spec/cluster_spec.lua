@@ -57,7 +57,7 @@ describe("a job of several ranks", function()
                 local pool <close> = mp.pool(given)
                 return #pool:stats().workers
             end
-            print(size { engine = "local" } .. " " .. size { hosts = { 1 } } .. " " .. size { hosts = { 0, 2 } })
+            print(size { engine = "local" } .. " " .. size { hosts = { 1, 1 } } .. " " .. size { hosts = { 0, 2 } })
         ]])
     end)
 
@@ -72,6 +72,12 @@ describe("a job of several ranks", function()
         assert.equal(3, launcher.run("mp.map(print, {}) os.exit(3)").status)
         assert.equal(3, launcher.watched("mp.map(print, {}) os.exit(3)").status)
         assert.equal(0, launcher.watched("mp.map(print, {})").status)
+    end)
+
+    it_spans("is not launched where there is no mpirun, which is told in a line", function()
+        local result = launcher.watched("print 'it ran'", { env = { LUAMP_MPIRUN_PROGRAM = "/none/mpirun" } })
+        assert.same({ 127, "", "luamp-mpirun: cannot run /none/mpirun, of Open MPI: No such file or directory\n" },
+            { result.status, result.stdout, result.stderr })
     end)
 
     it_spans("leaves no process and no file, also after the script's error", function()

@@ -126,7 +126,8 @@ function hosts.describe()
     return list
 end
 
--- Those that the option `hosts` of a pool names, of those that are there: names, or ranks as numbers.
+-- Those that the option `hosts` of a pool names, of those that are there: names, or ranks as numbers. Each once,
+-- however often it is named.
 function hosts.chosen(where, given)
     local list, known = {}, hosts.list()
     if given == nil then
@@ -135,12 +136,15 @@ function hosts.chosen(where, given)
         end
         return list
     end
+    local chosen = {}
     for _, wanted in ipairs(given) do
-        local n = #list
+        local is_there = false
         for _, h in ipairs(known) do
-            if (h.name == wanted or h.rank == wanted) and not h.is_lost then list[#list + 1] = h end
+            local is_meant = (h.name == wanted or h.rank == wanted) and not h.is_lost
+            if is_meant and not chosen[h] then list[#list + 1] = h end
+            if is_meant then chosen[h], is_there = true, true end
         end
-        if #list == n then
+        if not is_there then
             local names = {}
             for i, h in ipairs(known) do names[i] = h.name .. (h.is_lost and " (lost)" or "") end
             options.misuse(where, "option 'hosts': there is no host %s; there are %s", options.describe(wanted),
