@@ -119,10 +119,11 @@ function sweep.failures(result)
     return ended and failures or nil
 end
 
--- Of the numbers 1 to n about `wanted`, one from each stretch of equal length; all
--- of them when the sweep is to be whole.
+-- Of the numbers 1 to n about `wanted`, half of that in the daily run, one from each stretch of
+-- equal length; all of them when the sweep is to be whole.
 function sweep.sample(n, wanted)
     local list = {}
+    if not helper.is_everything then wanted = math.max(math.min(wanted, 8), wanted // 2) end
     local stretch = sweep.all and 1 or math.max(1, n / wanted)
     for from = 0, n - 1, stretch do
         local last = math.min(n, from + stretch)
