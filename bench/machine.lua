@@ -70,6 +70,11 @@ local lanes = require "lanes"
 print "lua5.4"
 print((lanes.ABOUT or lanes.configure().ABOUT).version)]] },
     lua = { "lua5.4", "-e", [[print("lua5.4") print((_VERSION:gsub("^%S+ ", "")))]] },
+    -- The python that a system's packages are for may be another than the one on the PATH.
+    mpi4py = { "sh", "-c", [[
+for python in python3 /usr/bin/python3; do
+    $python -c 'import sys, mpi4py; print(sys.executable); print(mpi4py.__version__)' 2>&- && exit
+done]] },
     cjson = { "lua5.4", "-e", [[print("lua5.4") print(require "cjson"._VERSION)]] },
     cmsgpack = { "lua5.4", "-e", [[print("lua5.4") print((require "cmsgpack"._VERSION:gsub("^%S+ ", "")))]] },
     luajit = { "luajit", "-e", [[require "string.buffer" print("luajit") print((jit.version:gsub("^%S+ ", "")))]] },

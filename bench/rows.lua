@@ -12,6 +12,7 @@
 --   output      for "whole": what the program has to print, the last line
 --               last, the others in any order
 --   yardstick   what the C program does, in words
+--   needs       the command without which the row is left out, unless it is asked for
 --   args        what the yardstick and luamp get before the count (none: nothing)
 --   base        where the yardstick is another program than the folder's, or
 --               gets other args: its folder, its args, and its host, if that is
@@ -438,6 +439,26 @@ end
 add_relay("21", "line", "no", { "--line-buffer" })
 add_relay("21t", "line", "yes", { "--line-buffer", "--tag" }, 5)
 add_relay("21o", "ordered", "no", { "--keep-order" })
+
+-- Tasks for other hosts, which are ranks of this machine.
+local function add_cluster(row, kind)
+    row.folder, row.how, row.args, row.needs = "cluster", "loop", { kind }, "mpirun"
+    row.peers = row.base and {} or { { host = "mpi4py", file = "futures.py", args = { kind }, label = "MPIPoolExecutor",
+        count = row.count // 10 } }
+    row.yardstick = row.yardstick or "C, a farm of MPI"
+    rows[#rows + 1] = row
+end
+
+add_cluster({ id = "23", name = "a task on one of two other hosts, of many", count = 20000, unit = "us",
+    target = { at_least = 0.8 } }, "rate")
+add_cluster({ id = "23t", name = "a task on another host, there and back", count = 2000, unit = "us",
+    target = { at_most = 1.5 } }, "trip")
+add_cluster({ id = "23m", name = "1 MiB to another host, and back", count = 200, unit = "us",
+    target = { at_least = 0.8 } }, "mib")
+add_cluster({ id = "23n", name = "16 MiB to another host, and back", count = 20, unit = "ms",
+    target = { at_least = 0.8 } }, "mib16")
+add_cluster({ id = "23l", name = "map by engine mpi, on one host", count = 200000, unit = "us",
+    yardstick = "luamp, engine local", base = { host = "luamp", args = { "local" } } }, "host")
 
 -- The codec, a row for each value and direction. Functions are beyond all peers.
 local function add_codec(id, case, what, count, unit, options)

@@ -54,6 +54,15 @@ local function row_named(id)
     misuse("there is no row " .. id)
 end
 
+-- The rows that can be measured here.
+local function possible()
+    local list = {}
+    for _, row in ipairs(rows) do
+        if not row.needs or os.execute("command -v " .. row.needs .. " >/dev/null") then list[#list + 1] = row end
+    end
+    return list
+end
+
 local function parse(words)
     local options, i = { rows = {} }, 1
     while words[i] do
@@ -74,7 +83,7 @@ local function parse(words)
         i = i + 1
     end
     options.rounds = options.rounds or (options.quick and 3 or 21)
-    if #options.rows == 0 then options.rows = rows end
+    if #options.rows == 0 then options.rows = possible() end
     return options
 end
 

@@ -55,7 +55,7 @@ local function shown(seconds, unit)
 end
 
 local subjects = { queue = "queues", pool = "pools", cpu_map = "pools", cells = "cells", dict = "dicts", heap = "heaps",
-    alloc = "heaps" }
+    alloc = "heaps", cluster = "clusters" }
 
 -- All rows of the table whose programs lie in the folders of queues, of pools, of cells, or in others; by id.
 local function ids(subject)
@@ -207,6 +207,19 @@ describe("bench/run", function()
         assert.is_truthy(text:find("row 17: .-luamp  +[%d.]+ %%"))
         local part = by_id["17a"].contenders[2].seconds[1]
         assert.is_true(part < 0.02, ("a daemon copied %g of the heap"):format(part))
+    end)
+
+    it_seldom("measures clusters: tasks for other hosts, where there is an MPI", function()
+        local wanted = ids "clusters"
+        assert.are.equal("23 23t 23m 23n 23l", table.concat(wanted, " "))
+        if not os.execute "command -v mpirun >/dev/null" then pending "needs mpirun" end
+        wanted = some(wanted, { 1, 5 })
+        local raw, found = measured("--rounds 1 " .. table.concat(wanted, " "))
+        assert.are.same(wanted, found)
+        for _, row in ipairs(raw.rows) do
+            assert.are.equal("luamp", row.contenders[2].name)
+            for _, c in ipairs(row.contenders) do assert.is_true(c.seconds[1] > 0) end
+        end
     end)
 
     it_seldom("measures dicts: each kind of call, by one process and more", function()
