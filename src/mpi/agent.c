@@ -21,11 +21,13 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -37,14 +39,16 @@ enum {
     TAG_DATA = 1,
     TAG_BEAT,
     PIECE = 1024 * 1024,
-    DEPTH = 2,  /* pieces that are on their way to a rank */
-    BEATS = 5,  /* within the patience */
-    SPINS = 50, /* looks without a sleep */
+    DEPTH = 2, /* pieces that are on their way to a rank */
+    BEATS = 5, /* within the patience */
 };
 
 #define SECOND INT64_C(1000000000)
-#define SHORTEST (20 * INT64_C(1000)) /* sleeps, in nanoseconds */
-#define LONGEST (1000 * INT64_C(1000))
+#define MICROSECOND INT64_C(1000)
+#define WATCH (1000 * MICROSECOND)  /* of looks without a sleep, after the last that had something \
+                                     */
+#define SHORTEST (20 * MICROSECOND) /* sleeps */
+#define LONGEST (1000 * MICROSECOND)
 
 typedef struct peer {
     int rank;
@@ -68,7 +72,8 @@ static struct {
     int n_peers;
     struct pollfd *polled; /* room for one of each */
     int64_t patience, now, last_round, last_beat;
-    int64_t idle; /* rounds without anything to do, or the sleep by then */
+    int64_t busy;  /* when there was something to do last */
+    int64_t sleep; /* the next one */
     int n_lost;
     int status, has_status; /* the child's end */
     int64_t child_due;      /* when a child whose streams have ended is killed; 0: not yet */
@@ -274,9 +279,10 @@ static int pump(void) {
 /* Sleeps until the child has something or takes something, or it is time to ask MPI again. */
 static void rest(void) {
     nfds_t n = 0;
-    agent.idle++;
-    if (agent.idle <= SPINS)
+    if (agent.now - agent.busy < WATCH) {
+        sched_yield();
         return;
+    }
     for (peer *p = agent.peers; p < agent.peers + agent.n_peers; p++) {
         const int wants =
             (p->has_sent_end || p->sending[p->turn] != MPI_REQUEST_NULL ? 0 : POLLIN) |
@@ -284,9 +290,8 @@ static void rest(void) {
         if (p->fd >= 0 && wants != 0)
             agent.polled[n++] = (struct pollfd){.fd = p->fd, .events = (short)wants};
     }
-    int64_t length = SHORTEST << ((agent.idle - SPINS) / 8 < 10 ? (agent.idle - SPINS) / 8 : 10);
-    const struct timespec sleep = {0, length < LONGEST ? length : LONGEST};
-    ppoll(agent.polled, n, &sleep, NULL);
+    ppoll(agent.polled, n, &(struct timespec){.tv_nsec = agent.sleep}, NULL);
+    agent.sleep = agent.sleep * 9 / 8 < LONGEST ? agent.sleep * 9 / 8 : LONGEST;
 }
 
 /* Rank 0 is gone for one that serves: so is what it serves for. A child that does not end is ended.
@@ -314,10 +319,12 @@ static int is_finished(void) {
 static void serve(void) {
     while (!is_finished()) {
         agent.now = now();
-        if (pump())
-            agent.idle = 0;
-        else
+        if (pump()) {
+            agent.busy = agent.now;
+            agent.sleep = SHORTEST;
+        } else {
             rest();
+        }
         judge();
         look_at_child();
         end_child();
@@ -406,7 +413,9 @@ int luamp_agent_run(const mp_agent_job *job) {
         return fail("the launcher and the MPI of luamp_mpi.so do not fit together");
     if (!open_peers())
         return fail("not enough memory");
-    agent.last_round = agent.last_beat = now();
+    agent.last_round = agent.last_beat = agent.busy = now();
+    agent.sleep = SHORTEST;
+    prctl(PR_SET_TIMERSLACK, 1UL); /* short sleeps are to be short */
     serve();
     return leave();
 }
