@@ -220,6 +220,44 @@ describe("what runs on other hosts", function()
             .. "mp.pool: cannot send the options of the pool: given.initargs%[1%] is" .. queue .. "$", said)
     end)
 
+    it_spans("can return no object that a host shares, also on this host", function()
+        local said = printed [[
+            for rank = 0, 1 do
+                local pool <close> = mp.pool { hosts = { rank } }
+                local ok, e = pcall(pool.map, pool, function(i) return i, i == 2 and { at = mp.queue() } end, { 1 })
+                print(ok, e[1])
+                ok, e = pcall(pool.apply, pool, function(i) return i, { at = mp.queue() } end, 1)
+                print(e.kind, e.task, (e.message:gsub("%d+$", "")))
+                print((table.concat(pool:map(math.abs, { -1, -2 }), " ")))
+            end
+        ]]
+        local of_each = "true\t1\nunsendable\t1\tcannot send result 2: at is shared by the processes of this host "
+            .. "%(mp.queue%); send what it holds; on another host it is not there\n1 2\n"
+        assert.matches("^" .. of_each .. of_each .. "$", said)
+    end)
+
+    it_spans("fails alone where its result cannot be had on the script's host, be it small or large", function()
+        local said = printed [[
+            local function maker(i, size)
+                local function refuses() error("not on this host", 0) end
+                local conn = setmetatable({}, { __mp_send = function() return refuses end })
+                return i == 2 and { ("x"):rep(size), conn } or i
+            end
+            local pool <close> = mp.pool { hosts = { 1 } }
+            for _, size in ipairs { 1, 9000 } do
+                local list, failed = pool:map(function(i) return maker(i, size) end, { 1, 2, 3 }, { on_error = "collect",
+                    chunksize = 1 })
+                local e = failed[1] or failed[2]
+                print(list[1], e.kind, e.task, list[3])
+                print((tostring(e):match "^[^\n]*"))
+                local fut = pool:submit(maker, 2, size)
+                print((tostring(select(2, pcall(fut.result, fut))):match "^[^\n]*"))
+            end
+        ]]
+        assert.equal(4, select(2, said:gsub("not on this host", "")), said)
+        assert.matches("^1\tunsendable\t2\t3\n[^\n]*result[^\n]*: not on this host\n", said)
+    end)
+
     it_spans("tells its errors with the host and both tracebacks", function()
         local said = printed [[
             local pool <close> = mp.pool { hosts = { 1 } }
@@ -346,9 +384,8 @@ describe("what goes to another host", function()
             local n = %d
             local pool <close> = mp.pool()
             local block = ("x"):rep(1 << 20)
-            for i, text in pool:imap(function(i) return block:sub(1, -9) .. ("%%08d"):format(i) end, mp.range(1, n)) do
-                assert(#text == 1 << 20 and tonumber(text:sub(-8)) == i)
-            end
+            local function numbered(i) return ("%%08d"):format(i):rep(1 << 17) end
+            for i, text in pool:imap(numbered, mp.range(1, n)) do assert(text == numbered(i)) end
             local sizes = pool:map(function(text) return #text end, setmetatable({}, { __index = function(_, i)
                 return i <= n and block or nil end, __len = function() return n end }), { chunksize = 1 })
             print(#sizes == n and "ok")

@@ -229,6 +229,36 @@ static int collect(lua_State *L) {
 }
 
 /*
+** forward(board, hear): tells of all ends as hear(call, index, how, id, attempt, message), for a
+** call of another host: what a task has come to stays in the bytes that its worker has sent.
+** Returns how many tasks have ended.
+*/
+static int forward(lua_State *L) {
+    static const char *const names[] = {NULL, "done", "failed", "lost", "unbegun"};
+    mp_board_owner *o = mp_board_use(L);
+    mp_ended *e = &o->ended;
+    lua_Integer n = 0;
+    for (; o->is_in_hand || mp_board_next(o->b, e); n += e->end != MP_TASK_UNBEGUN) {
+        o->is_in_hand = 1;
+        lua_settop(L, 2);
+        lua_pushvalue(L, 2);
+        lua_pushinteger(L, e->task.call);
+        lua_pushinteger(L, (lua_Integer)e->task.index);
+        lua_pushstring(L, names[e->end]);
+        lua_pushinteger(L, (lua_Integer)e->lane + 1);
+        lua_pushinteger(L, e->task.attempt);
+        if (e->end == MP_TASK_UNBEGUN)
+            lua_pushinteger(L, e->task.n);
+        else
+            lua_pushlstring(L, e->bytes, e->len);
+        let_go(o, e);
+        lua_call(L, 6, 0);
+    }
+    lua_pushinteger(L, n);
+    return 1;
+}
+
+/*
 ** apply(board, call, limit, chunk, excluded, attempt, index, deadline, ...): puts a task on a board
 ** that has no other, and waits for its end, once: true and its result, if it is one; false, nil and
 ** what its end is; or false and its slot; nil: it cannot be put.
@@ -262,11 +292,9 @@ static int n_done(lua_State *L) {
 
 /* All are functions of boards. */
 void mp_ends_face_open(lua_State *L) {
-    static const luaL_Reg functions[] = {{"collect", collect},
-                                         {"arrived", arrived},
-                                         {"apply", apply},
-                                         {"n_done", n_done},
-                                         {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"collect", collect}, {"forward", forward},
+                                         {"arrived", arrived}, {"apply", apply},
+                                         {"n_done", n_done},   {NULL, NULL}};
     lua_getfield(L, -1, "board");
     luaL_setfuncs(L, functions, 0);
     lua_pop(L, 1);

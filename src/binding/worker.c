@@ -16,6 +16,8 @@
 **   caught(value)           a message handler: gives the error object
 **   failure(e)              that error object, as it can be sent
 **   unsendable(n, ...)      the error object for n results that cannot be
+**
+** and a field is_far: results are to be such as another host could have.
 */
 #include "engine/board.h"
 
@@ -44,6 +46,7 @@ static struct {
     unsigned long n_hooks;    /* that tasks have set, and that were taken off */
     unsigned long n_boards;   /* of pools that were made here, and have ended */
     int hooks, functions, before, after, ended;
+    int is_far;                   /* what comes of its tasks is for another host */
     int has_learned;              /* some of those ids are set */
     uint64_t ids[MP_BOARD_CALLS]; /* of the functions that are known here */
     signed char n_results[MP_BOARD_CALLS];
@@ -192,12 +195,19 @@ static void refuse_results(lua_State *L, int first, int n) {
     lua_error(L);
 }
 
+/* Whether the values can be had by who is to have them. What a host's processes share stays there.
+ */
+static int encode(lua_State *L, int first, int n, mp_message *m) {
+    return me.is_far ? mp_codec_encode_fresh(L, first, n, m) && m->n_objects == 0
+                     : mp_codec_encode(L, first, n, m);
+}
+
 /* Leaves the n values from `first` on, which are on top: 0, or what mp_arena_alloc says. */
 static int try_to_leave(lua_State *L, enum mp_task_end end, int first, int n) {
     unsigned char scalar[MP_CODEC_SCALAR];
     struct iovec piece = {scalar, n == 1 ? mp_codec_scalar(L, first, scalar) : 0};
     mp_message m = {.pieces = &piece, .n_pieces = 1, .len = piece.iov_len};
-    if (m.len == 0 && !mp_codec_encode(L, first, n, &m))
+    if (m.len == 0 && !encode(L, first, n, &m))
         refuse_results(L, first, n);
     return finish(end, &m);
 }
@@ -399,6 +409,9 @@ static void become_worker(lua_State *L) {
     lua_getfield(L, 3, "after");
     me.after = lua_isnil(L, -1) ? LUA_NOREF : luaL_ref(L, LUA_REGISTRYINDEX);
     lua_settop(L, 3);
+    lua_getfield(L, 3, "is_far");
+    me.is_far = lua_toboolean(L, -1);
+    lua_settop(L, 3);
     lua_getfield(L, 3, "ended");
     me.ended = lua_isnil(L, -1) ? LUA_NOREF : luaL_ref(L, LUA_REGISTRYINDEX);
     lua_newtable(L);
@@ -461,11 +474,11 @@ static int refuse(lua_State *L) {
     return rc < 0 ? mp_shared_fail(L, "mp.pool", rc) : 0;
 }
 
-/* can_send(value): whether the codec takes it. */
+/* can_send(value): whether it can be what comes of a task. */
 static int can_send(lua_State *L) {
     mp_message m;
     lua_settop(L, 1);
-    lua_pushboolean(L, mp_codec_encode(L, 1, 1, &m));
+    lua_pushboolean(L, encode(L, 1, 1, &m));
     return 1;
 }
 

@@ -16,9 +16,10 @@
 
 enum {
     HEAD = sizeof(uint64_t),
-    READ_AHEAD = 64 * 1024,      /* bytes that are asked for at least */
-    KEPT_ROOM = 4 * 1024 * 1024, /* of a buffer that has become empty */
-    MOST_PIECES = 64,
+    READ_AHEAD = 64 * 1024,       /* bytes that are asked for at least */
+    KEPT_ROOM = 32 * 1024 * 1024, /* of a buffer that has become empty */
+    SEGMENT = 16 * 1024,          /* room for messages that are not large */
+    MOST_PIECES = 16,             /* that are sent by one call */
 };
 
 /* Bytes from `at` to `end`, in memory of that size. */
@@ -27,15 +28,28 @@ typedef struct buffer {
     size_t at, end, size;
 } buffer;
 
+/* Bytes that are to go out: its own, with room for more behind them, or lent ones. */
+typedef struct segment {
+    struct segment *next;
+    const unsigned char *at;
+    size_t len, room;
+    int is_lent;
+    unsigned char bytes[];
+} segment;
+
 struct mp_link {
     mp_link *next;
     int fd;        /* -1 in a child */
     int is_broken; /* nothing goes out any more */
     int has_ended; /* nothing comes in any more */
+    int is_dry;    /* all that was there has been read: not to be asked again at once */
     int set;       /* the descriptor of its set, or -1 */
     int is_eager;  /* its set tells when it takes again what is kept */
     size_t taken;  /* bytes of `in` that the last message has, and that go with the next call */
-    buffer in, out;
+    buffer in;
+    segment *first, *last; /* of what goes out */
+    size_t kept;           /* bytes in them */
+    uint64_t given_back;
 };
 
 static mp_link *links; /* of this process */
@@ -67,6 +81,15 @@ mp_link *mp_link_new(int fd) {
     return l;
 }
 
+static void free_first(mp_link *l) {
+    segment *s = l->first;
+    l->first = s->next;
+    if (l->first == NULL)
+        l->last = NULL;
+    l->given_back += (uint64_t)s->is_lent;
+    free(s);
+}
+
 void mp_link_free(mp_link *l) {
     for (mp_link **at = &links; *at != NULL; at = &(*at)->next)
         if (*at == l) {
@@ -75,8 +98,9 @@ void mp_link_free(mp_link *l) {
         }
     if (l->fd >= 0)
         close(l->fd);
+    while (l->first != NULL)
+        free_first(l);
     free(l->in.bytes);
-    free(l->out.bytes);
     free(l);
 }
 
@@ -132,7 +156,7 @@ static int note(mp_link *l, int op, int is_eager) {
 
 int mp_link_join(mp_link *l, int set) {
     l->set = set;
-    return note(l, EPOLL_CTL_ADD, l->out.at < l->out.end);
+    return note(l, EPOLL_CTL_ADD, l->kept > 0);
 }
 
 int mp_link_add(int set, int fd) {
@@ -142,7 +166,7 @@ int mp_link_add(int set, int fd) {
 
 /* Its set is to tell of room for what is kept, while something is. */
 static void tell_set(mp_link *l) {
-    const int is_eager = !l->is_broken && l->out.at < l->out.end;
+    const int is_eager = !l->is_broken && l->kept > 0;
     if (l->set >= 0 && l->fd >= 0 && is_eager != l->is_eager)
         note(l, EPOLL_CTL_MOD, is_eager);
 }
@@ -151,14 +175,19 @@ static void tell_set(mp_link *l) {
 
 static int gone(mp_link *l) {
     l->is_broken = 1;
-    drop(&l->out, l->out.end - l->out.at);
+    while (l->first != NULL)
+        free_first(l);
+    l->kept = 0;
     tell_set(l);
     return -EPIPE;
 }
 
-/* How many bytes of the pieces went at once, or -EPIPE. */
-static ssize_t send_pieces(mp_link *l, const struct iovec *pieces, int n) {
-    const struct msghdr message = {.msg_iov = (struct iovec *)pieces, .msg_iovlen = (size_t)n};
+/* How many bytes of the first segments the other side takes, or -EPIPE. */
+static ssize_t send_some(mp_link *l) {
+    struct iovec pieces[MOST_PIECES];
+    struct msghdr message = {.msg_iov = pieces};
+    for (segment *s = l->first; s != NULL && message.msg_iovlen < MOST_PIECES; s = s->next)
+        pieces[message.msg_iovlen++] = (struct iovec){(void *)s->at, s->len};
     for (;;) {
         const ssize_t sent = sendmsg(l->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (sent >= 0)
@@ -170,61 +199,100 @@ static ssize_t send_pieces(mp_link *l, const struct iovec *pieces, int n) {
     }
 }
 
+static void drop_sent(mp_link *l, size_t n) {
+    l->kept -= n;
+    while (l->first != NULL && n >= l->first->len) {
+        n -= l->first->len;
+        free_first(l);
+    }
+    if (n > 0) {
+        l->first->at += n;
+        l->first->len -= n;
+    }
+}
+
 int64_t mp_link_flush(mp_link *l) {
-    while (!l->is_broken && l->out.at < l->out.end) {
-        const struct iovec rest = {l->out.bytes + l->out.at, l->out.end - l->out.at};
-        const ssize_t sent = send_pieces(l, &rest, 1);
+    while (!l->is_broken && l->kept > 0) {
+        const ssize_t sent = send_some(l);
         if (sent <= 0)
             break;
-        drop(&l->out, (size_t)sent);
+        drop_sent(l, (size_t)sent);
     }
     tell_set(l);
-    return l->is_broken ? -EPIPE : (int64_t)(l->out.end - l->out.at);
+    return l->is_broken ? -EPIPE : (int64_t)l->kept;
 }
 
-/* Keeps what is behind the first `sent` bytes of the pieces, for which there is room. */
-static void keep(buffer *b, const struct iovec *pieces, int n, size_t sent) {
+static segment *new_segment(size_t room) {
+    segment *s = malloc(sizeof *s + room);
+    if (s != NULL)
+        *s = (segment){.at = s->bytes, .room = room};
+    return s;
+}
+
+static void append(mp_link *l, segment *s) {
+    *(l->last != NULL ? &l->last->next : &l->first) = s;
+    l->last = s;
+}
+
+/* The last segment, with room for so many bytes more, or NULL. */
+static segment *segment_with(mp_link *l, size_t len) {
+    if (l->last != NULL && l->last->room >= len)
+        return l->last;
+    segment *s = new_segment(len < SEGMENT ? SEGMENT : len);
+    if (s != NULL)
+        append(l, s);
+    return s;
+}
+
+static void copy(segment *s, const struct iovec *pieces, int n) {
     for (int i = 0; i < n; i++) {
-        const size_t skipped = sent < pieces[i].iov_len ? sent : pieces[i].iov_len;
-        const size_t len = pieces[i].iov_len - skipped;
-        sent -= skipped;
+        const size_t len = pieces[i].iov_len;
         if (len > 0)
-            memcpy(b->bytes + b->end, (const char *)pieces[i].iov_base + skipped, len);
-        b->end += len;
+            memcpy((unsigned char *)s->at + s->len, pieces[i].iov_base, len);
+        s->len += len;
+        s->room -= len;
     }
 }
 
-/* With its head as the first piece: room is made before anything goes, so it goes whole or not. */
-static int put_all(mp_link *l, const struct iovec *all, int n, size_t len) {
-    size_t sent = 0;
-    const int goes_at_once = l->out.at == l->out.end && len >= READ_AHEAD;
-    const int rc = make_room(&l->out, len);
-    if (rc < 0)
-        return rc;
-    if (goes_at_once) {
-        const ssize_t first = send_pieces(l, all, n);
-        if (first < 0)
-            return (int)first;
-        sent = (size_t)first;
+/* The pieces behind their head. Memory for all is there before anything is kept: it goes whole or
+ * not at all. */
+static int keep(mp_link *l, uint64_t len, const struct iovec *pieces, int n, int is_lent) {
+    const struct iovec head = {&len, HEAD};
+    const size_t lent = is_lent ? pieces[n - 1].iov_len : 0;
+    segment *tail = is_lent ? new_segment(0) : NULL;
+    segment *s = is_lent && tail == NULL ? NULL : segment_with(l, HEAD + len - lent);
+    if (s == NULL) {
+        free(tail);
+        return -ENOMEM;
     }
-    keep(&l->out, all, n, sent);
-    tell_set(l);
+    copy(s, &head, 1);
+    copy(s, pieces, n - is_lent);
+    if (is_lent) {
+        tail->at = pieces[n - 1].iov_base;
+        tail->len = lent;
+        tail->is_lent = 1;
+        append(l, tail);
+    }
+    l->kept += HEAD + len;
     return 0;
 }
 
-int mp_link_put(mp_link *l, const struct iovec *pieces, int n) {
-    struct iovec all[MOST_PIECES];
+int mp_link_put(mp_link *l, const struct iovec *pieces, int n, int is_lent) {
     uint64_t len = 0;
     for (int i = 0; i < n; i++)
         len += pieces[i].iov_len;
     if (l->is_broken)
         return -EPIPE;
-    all[0] = (struct iovec){&len, HEAD};
-    if (n >= MOST_PIECES)
-        mp_panic("a message of too many pieces");
-    if (n > 0)
-        memcpy(all + 1, pieces, (size_t)n * sizeof *pieces);
-    return put_all(l, all, n + 1, HEAD + len);
+    const int rc = keep(l, len, pieces, n, is_lent && pieces[n - 1].iov_len > 0);
+    if (is_lent && rc == 0 && pieces[n - 1].iov_len == 0)
+        l->given_back++;
+    if (rc == 0 && len >= READ_AHEAD)
+        mp_link_flush(l); /* a break is told when something is taken */
+    return rc;
+}
+
+uint64_t mp_link_given_back(const mp_link *l) {
+    return l->given_back;
 }
 
 /* --- in ------------------------------------------------------------------------- */
@@ -232,30 +300,35 @@ int mp_link_put(mp_link *l, const struct iovec *pieces, int n) {
 /* Whether the first message is whole; else *wanted is how many bytes more it needs. */
 static int has_message(const buffer *b, uint64_t *len, size_t *wanted) {
     const size_t there = b->end - b->at;
-    *wanted = HEAD;
+    *wanted = READ_AHEAD;
     if (there < HEAD)
         return 0;
     memcpy(len, b->bytes + b->at, HEAD);
     if (*len <= there - HEAD)
         return 1;
-    *wanted = *len - (there - HEAD) < READ_AHEAD ? READ_AHEAD : *len - (there - HEAD);
+    *wanted = *len - (there - HEAD);
     return 0;
 }
 
-/* Reads what is there, up to so many bytes or the room that there is: 1, 0 when there is nothing
- * now, or an error. */
+/* How many bytes are asked for: what belongs to a large message and not to the next one, which so
+ * need not be moved; and no more than have come of it, for its length may be wrong. */
+static size_t amount(const buffer *b, size_t wanted) {
+    const size_t had = b->end - b->at;
+    const size_t most = had > READ_AHEAD ? had : READ_AHEAD;
+    return wanted < READ_AHEAD ? READ_AHEAD : wanted < most ? wanted : most;
+}
+
+/* Reads what is there, up to about so many bytes: 1, 0 when there is nothing now, or an error. */
 static int read_more(mp_link *l, size_t wanted) {
-    const size_t had = l->in.end - l->in.at;
-    const size_t most = had > READ_AHEAD ? had : READ_AHEAD; /* memory grows with what has come */
-    const int rc =
-        make_room(&l->in, wanted < most ? (wanted < READ_AHEAD ? READ_AHEAD : wanted) : most);
+    const size_t n_asked = amount(&l->in, wanted);
+    const int rc = make_room(&l->in, n_asked);
     if (rc < 0)
         return rc;
     for (;;) {
-        const ssize_t n =
-            recv(l->fd, l->in.bytes + l->in.end, l->in.size - l->in.end, MSG_DONTWAIT);
+        const ssize_t n = recv(l->fd, l->in.bytes + l->in.end, n_asked, MSG_DONTWAIT);
         if (n > 0) {
             l->in.end += (size_t)n;
+            l->is_dry = (size_t)n < n_asked;
             return 1;
         }
         if (n < 0 && errno == EAGAIN)
@@ -273,6 +346,10 @@ int mp_link_take(mp_link *l, const unsigned char **bytes, size_t *len) {
     drop(&l->in, l->taken);
     l->taken = 0;
     while (!has_message(&l->in, &n, &wanted)) {
+        const int is_dry = l->is_dry && !l->has_ended;
+        l->is_dry = 0;
+        if (is_dry)
+            return 0;
         const int rc = l->has_ended ? -EPIPE : read_more(l, wanted);
         if (rc < 0 || (rc == 0 && !l->has_ended))
             return rc;

@@ -25,12 +25,17 @@ mp_link *mp_link_new(int fd);
 void mp_link_free(mp_link *l);
 
 /*
-** Sends a message of these pieces, which are copied as far as they do not go at once. 0, -ENOMEM,
-** or -EPIPE when the other end is gone.
+** A message of these pieces is to be sent: what is not much goes with the next flush. They are
+** copied; but the last one, if it is lent, has to stay as it is until it is given back. 0, -ENOMEM,
+** or -EPIPE when the other end is gone: then nothing was lent.
 */
-int mp_link_put(mp_link *l, const struct iovec *pieces, int n);
+int mp_link_put(mp_link *l, const struct iovec *pieces, int n, int is_lent);
 
-/* Sends what is kept, as far as the other side takes it: how many bytes are left, or -EPIPE. */
+/* How many of all pieces that were lent are given back: the oldest ones. */
+uint64_t mp_link_given_back(const mp_link *l);
+
+/* Sends what is kept, as far as the other side takes it: how many bytes are left, or -EPIPE. The
+ * link's set tells when it takes more. */
 int64_t mp_link_flush(mp_link *l);
 
 /*
@@ -43,8 +48,8 @@ int mp_link_take(mp_link *l, const unsigned char **bytes, size_t *len);
 int mp_link_fd(const mp_link *l);
 
 /*
-** Several links as one descriptor: readable when one has something to take, or takes again what is
-** kept for it. A link is in one set at most, and leaves it when it is freed.
+** Several links as one descriptor: readable when one has something to take, or takes again what a
+** flush has left. A link is in one set at most, and leaves it when it is freed.
 */
 int mp_link_set(void);
 int mp_link_join(mp_link *l, int set);

@@ -40,6 +40,7 @@ local n_pools = 0
 function cluster.new(n, name, given, process_options, list)
     local shared, orders = side.shares(n, list), {}
     n_pools = n_pools + 1
+    given.reach = "far"
     local c = setmetatable({ n = n, n_here = 0, name = name, given = given, number = n_pools, hosts = list,
         process_options = process_options, others = {}, by_rank = {}, restarts = 0, counts = {}, ids = {},
         by_slot = {}, next_slot = side.FIRST_SLOT, again = {}, broken = nil, running = false, is_closing = false,
@@ -101,29 +102,47 @@ end
 
 -- --- ends ----------------------------------------------------------------------------------
 
--- What a task has come to: a result into the call's list, or all of it to hear.
-local function deliver(c, task, index, kind, id, attempt, value)
+-- One result goes into the call's list.
+local function put_result(c, call, list, index, result)
+    local count, arrivals = c.counts[call], c.arrivals[call]
+    if result == nil then result, count.n_nil = list[0], count.n_nil + 1 end
+    list[index], count.n_done = result, count.n_done + 1
+    if arrivals then c.inner:arrived(call, index, arrivals) end
+end
+
+local function tell(c, task, ...)
     local whose = c.futures[task.slot + 1]
-    local list, count = c.lists[task.call], c.counts[task.call]
-    local values = kind == host.RETURNED and value or { value, n = 1 }
-    if list and count and whose == nil and kind <= host.RETURNED and values.n == 1 then
-        local result = values[1]
-        if result == nil then result, count.n_nil = list[0], count.n_nil + 1 end
-        list[index], count.n_done = result, count.n_done + 1
-        local arrivals = c.arrivals[task.call]
-        if arrivals then c.inner:arrived(task.call, index, arrivals) end
-        return
-    end
     if not task.last then c.futures[task.slot + 1] = nil end
     if whose == nil then whose = task.call end
-    local how = kind <= host.RETURNED and "done" or kind == host.FAILED and "failed" or kind == host.LOST and "lost"
-        or kind == host.UNBEGUN and "unbegun" or "damaged"
-    if how == "lost" then
-        value.id = id
-        rawset(c.workers, id, value)
-        values = { n = 0 }
+    c.hear(whose, ...)
+end
+
+-- The same of what a task has returned or raised, or of what kept its message from being read, which an interruption
+-- is to go on from.
+local function tell_values(c, s, task, index, kind, id, attempt, ok, ...)
+    local e = ...
+    if not ok then
+        tell(c, task, index, "damaged", id, attempt, e)
+        if type(e) ~= "string" then error(e, 0) end
+        return
     end
-    c.hear(whose, index, how, id, attempt, table.unpack(values, 1, values.n))
+    local list = kind == host.DONE and select("#", ...) == 1 and c.futures[task.slot + 1] == nil and c.lists[task.call]
+    if list and c.counts[task.call] then return put_result(c, task.call, list, index, e) end
+    if kind == host.FAILED and errors.is_error(e) then e.host = s.host.name end
+    tell(c, task, index, kind == host.DONE and "done" or "failed", id, attempt, ...)
+end
+
+-- What a task has come to, as its host has told: a result into the call's list, or all of it to hear.
+local function deliver(c, s, task, index, kind, worker, attempt, ...)
+    local id, value = worker == 0 and 0 or side.worker_number(s, worker), ...
+    if kind <= host.FAILED then
+        return tell_values(c, s, task, index, kind, id, attempt, ...)
+    elseif kind == host.UNBEGUN then
+        return tell(c, task, index, "unbegun", id, attempt, value)
+    end
+    value.id = id
+    rawset(c.workers, id, value)
+    tell(c, task, index, "lost", id, attempt)
 end
 
 -- One of a stretch, or more that have not begun: whether nothing more of it is out.
@@ -134,12 +153,12 @@ local function note_ended(task, index, kind, value)
     return task.n_left <= 0
 end
 
-local function take_end(c, s, id, index, kind, worker, attempt, value)
+-- ...: of what a task has returned or raised whether it could be decoded, and that; else one value.
+local function take_end(c, s, id, index, kind, worker, attempt, ...)
     local task = side.find_out(s, id, index)
     if not task or not task.last and task.attempt ~= attempt then return 0 end -- it was given up
-    if not task.last or note_ended(task, index, kind, value) then side.note_in(c, task) end
-    if kind == host.FAILED and errors.is_error(value) then value.host = s.host.name end
-    deliver(c, task, index, kind, worker == 0 and 0 or side.worker_number(s, worker), attempt, value)
+    if not task.last or note_ended(task, index, kind, (...)) then side.note_in(c, task) end
+    deliver(c, s, task, index, kind, worker, attempt, ...)
     return kind == host.UNBEGUN and 0 or 1
 end
 
@@ -149,13 +168,23 @@ function on.up(_, s) s.state, s.credit = "serves", s.credit + 2 * s.n end
 
 function on.refused(_, s, e) s.state, s.why = "refused", e end
 
+-- What is raised within keeps its place here: the ends after that one come the next time.
 function on.ended(c, s, ends)
     local n = 0
-    for i = 1, #ends, 6 do
-        n = n + take_end(c, s, ends[i], ends[i + 1], ends[i + 2], ends[i + 3], ends[i + 4], ends[i + 5])
+    while ends[ends.at or 1] do
+        local i = ends.at or 1
+        ends.at = i + 6
+        local id, index, kind, worker, attempt, value = table.unpack(ends, i, i + 5)
+        if kind <= host.FAILED then
+            n = n + take_end(c, s, id, index, kind, worker, attempt, pcall(core.decode, value, true))
+        else
+            n = n + take_end(c, s, id, index, kind, worker, attempt, value)
+        end
     end
     return n
 end
+
+on["end"] = take_end
 
 function on.told(_, s, token, figures) s.last, s.last_token = figures, token end
 
@@ -173,12 +202,10 @@ end
 local function act_on_messages(c)
     local n = 0
     for _, s in ipairs(c.others) do
-        while s.inbox[1] do
-            local list = s.inbox
-            s.inbox = {}
-            for _, message in ipairs(list) do
-                n = n + (on[message[2]](c, s, table.unpack(message, 4, message.n)) or 0)
-            end
+        while s.inbox[1] do -- it stays until it is done with: what is raised within is not to lose it
+            local message = s.inbox[1]
+            n = n + (on[message[2]](c, s, table.unpack(message, 4, message.n)) or 0)
+            if s.inbox[1] == message then table.remove(s.inbox, 1) end
         end
     end
     return n

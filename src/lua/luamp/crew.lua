@@ -294,9 +294,15 @@ for _, name in ipairs { "keep", "unkeep", "put", "put_parcel", "feed", "split", 
     methods[name] = board[name] -- which finds the board in the crew
 end
 
--- collect(lists, arrivals, futures, hear): the same, and how many have ended is counted.
-function methods.collect(c, ...)
-    local n = board.collect(c.board, ...)
+-- collect(lists, arrivals, futures, hear): the same, and how many have ended is counted. A crew that works for another
+-- host tells hear of all of them, in the bytes that its workers have sent.
+function methods.collect(c, lists, arrivals, futures, hear)
+    local n
+    if c.is_for_others then
+        n = board.forward(c.board, hear)
+    else
+        n = board.collect(c.board, lists, arrivals, futures, hear)
+    end
     c.n_ends = c.n_ends + n
     return n
 end

@@ -9,17 +9,17 @@
 --   open      number, options (see cluster.lua)    a crew is made: `up`, or `refused` with the error
 --   keep      id, mode, reader, is_measured, bytes of the function
 --   unkeep    id
---   put       id, limit, chunk, excluded, attempt, index, bytes of the values
---   feed      id, limit, chunk, attempt, first, last, most, goes_on, bytes of a list of the items
+--   put       id, limit, chunk, excluded, attempt, index; the tail: the values
+--   feed      id, limit, chunk, attempt, first, last, most, goes_on; the tail: a list of the items
 --   drop      id, index         the task is not wanted any more; nor are with `withdraw` (id) all of a call
 --   resize    n
 --   limits                      tasks are to have time limits
 --   tell                        what the pool did so far: `told`
 --   close, kill                 as of a crew; in the end comes `gone`
 --
--- Messages from here: hello {build=, name=, cpus=, pid=}; and with the pool's number up; refused, error; ended,
--- list of ends, each as id, index, how, worker, attempt, value (see ENDS); told, token, figures; broken, error;
--- gone, figures.
+-- Messages from here: hello {build=, name=, cpus=, pid=}; and with the pool's number up; refused, error; ended, list
+-- of ends, each as id, index, how, worker, attempt, value; end, one with its value as a tail that is decoded; told,
+-- token, figures; broken, error; gone, figures.
 
 local core = require "luamp.core"
 local crew = require "luamp.crew"
@@ -31,15 +31,14 @@ local link = core.link
 local host = {}
 
 -- How a task has ended, as it goes over a link, and what the value is.
-host.DONE = 1 -- with one result that is not nil: that
-host.RETURNED = 2 -- with others: a list of them, with n
-host.FAILED = 3 -- the error
-host.LOST = 4 -- a table: why its worker has ended, and its last words
-host.UNBEGUN = 5 -- how many from that one on have not begun
-host.DAMAGED = 6 -- why its result cannot be had
+host.DONE = 1 -- its results, in a message
+host.FAILED = 2 -- the error, in a message
+host.LOST = 3 -- a table: why its worker has ended, and its last words
+host.UNBEGUN = 4 -- how many from that one on have not begun
 
 local LOOK <const> = 0.05 -- seconds
 local MOST_ENDS <const> = 500 -- in one message
+local LARGE <const> = 8192 -- bytes of what a task has come to, which goes by itself
 
 local pools = {} -- by number
 local script -- the link
@@ -51,25 +50,12 @@ end
 -- --- ends -------------------------------------------------------------------------
 
 local function give_ends(p)
-    local ends = p.ends
-    if not ends[1] then return end
+    if not p.ends[1] then return end
+    send("ended", p.number, p.ends)
     p.ends = {}
-    local message = link.message("ended", p.number, ends)
-    if message then
-        link.send(script, message)
-        return
-    end
-    for i = 1, #ends, 6 do -- the one that cannot travel becomes a failure, the others go
-        local one = table.move(ends, i, i + 5, 1, {})
-        if not link.message(table.unpack(one)) then
-            local words = require "luamp.culprit" ({ one[6] }, 1, "result %d", "far") or "cannot send the results"
-            one[3], one[6] = host.FAILED, errors.new { kind = "unsendable", message = words }
-        end
-        send("ended", p.number, one)
-    end
 end
 
-local kinds = { failed = host.FAILED, unbegun = host.UNBEGUN, damaged = host.DAMAGED }
+local kinds = { done = host.DONE, failed = host.FAILED, lost = host.LOST, unbegun = host.UNBEGUN }
 
 local function cause_of(p, id)
     local w = p.crew.workers[id]
@@ -77,21 +63,18 @@ local function cause_of(p, id)
 end
 
 -- hear of a crew: call is the number here.
-local function hear(p, call, index, how, id, attempt, ...)
-    local ends, value = p.ends, ...
-    local n = #ends
-    local kind = kinds[how]
-    if how == "done" and (select("#", ...) ~= 1 or value == nil) then
-        kind, value = host.RETURNED, table.pack(...)
-    elseif how == "done" then
-        kind = host.DONE
-    elseif how == "lost" then
-        kind, value = host.LOST, cause_of(p, id)
-    end
-    ends[n + 1], ends[n + 2], ends[n + 3], ends[n + 4], ends[n + 5], ends[n + 6] =
-        p.ids[call], index, kind, id, attempt, value
+local function hear(p, call, index, how, id, attempt, value)
     local of_call = p.slots[call]
     if of_call then of_call[index] = nil end
+    if how == "lost" then value = cause_of(p, id) end
+    if type(value) == "string" and #value > LARGE then
+        link.send(script, link.message("end", p.number, p.ids[call], index, kinds[how], id, attempt), value, true)
+        return
+    end
+    local ends = p.ends
+    local n = #ends
+    ends[n + 1], ends[n + 2], ends[n + 3], ends[n + 4], ends[n + 5], ends[n + 6] =
+        p.ids[call], index, kinds[how], id, attempt, value
     if n >= 6 * MOST_ENDS then give_ends(p) end
 end
 
@@ -156,6 +139,7 @@ local function new_pool(number, o)
         waiting = {}, first = 1, last = 0 }
     p.hear = function(...) hear(p, ...) end
     p.crew = crew.new(o.n, o.name, o.given, o.process_options)
+    p.crew.is_for_others = true
     p.crew.lists, p.crew.arrivals, p.crew.futures = {}, {}, {}
     if p.crew.relay then p.crew.relay:attach { by_call = every_call } end
     p.crew:await_up(p.hear)
@@ -222,8 +206,8 @@ function on.feed(p, id, limit, chunk, attempt, first, last, most, goes_on, bytes
         check_interruption(list)
         for index = first, last do
             p.ends[#p.ends + 1] = id
-            table.move({ index, host.FAILED, 0, attempt, errors.new { kind = "unsendable",
-                message = "cannot receive the item: " .. tostring(list) } }, 1, 5, #p.ends + 1, p.ends)
+            table.move({ index, host.FAILED, 0, attempt, link.message(errors.new { kind = "unsendable",
+                message = "cannot receive the item: " .. tostring(list) }) }, 1, 5, #p.ends + 1, p.ends)
         end
         return
     end

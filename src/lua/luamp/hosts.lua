@@ -67,9 +67,9 @@ function hosts.take(h)
     return table.unpack(message, 1, message.n)
 end
 
--- Sends messages (link.message); a host that is gone is seen when something is taken.
-function hosts.send(h, ...)
-    if h.link then link.send(h.link, ...) end
+-- Sends a message (link.message), and maybe a tail; a host that is gone is seen when something is taken.
+function hosts.send(h, message, tail)
+    if h.link then link.send(h.link, message, tail) end
 end
 
 function hosts.flush(h)

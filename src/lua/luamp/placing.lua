@@ -118,17 +118,17 @@ end
 local function feed_there(c, s, call, limit, chunk, attempt, from, last, list, most, goes_on)
     local items, n, raised = read_items(list, from, last)
     if raised ~= nil and n == 0 then return from, false, true, raised end
+    if most == 0 then
+        local bytes = link.message(items[1])
+        if not bytes then return from, true end
+        put_bytes(c, s, call, limit, chunk, 0, attempt, from, bytes)
+        return from + 1, false
+    end
     local bytes, n_sent = longest_message(items, n)
     if n_sent == 0 then return from, true end
-    if most == 0 then
-        bytes, n_sent = link.message(items[1]), 1
-        put_bytes(c, s, call, limit, chunk, 0, attempt, from, bytes)
-    else
-        side.put_there(c, s, { slot = side.new_slot(c), call = call, id = c.ids[call], limit = limit, chunk = chunk,
-            excluded = 0,
-            attempt = attempt, index = from, last = from + n_sent - 1, most = most, goes_on = goes_on, bytes = bytes,
-            ended = {}, n_left = n_sent })
-    end
+    side.put_there(c, s, { slot = side.new_slot(c), call = call, id = c.ids[call], limit = limit, chunk = chunk,
+        excluded = 0, attempt = attempt, index = from, last = from + n_sent - 1, most = most, goes_on = goes_on,
+        bytes = bytes, ended = {}, n_left = n_sent })
     return from + n_sent, false
 end
 

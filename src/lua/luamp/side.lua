@@ -131,10 +131,11 @@ function side.put_there(c, s, task)
     side.note_out(c, s, task)
     local excluded = task.excluded > s.first and task.excluded <= s.first + s.n_first and task.excluded - s.first or 0
     if task.last then
-        side.send(s, "feed", c.number, task.id, task.limit, task.chunk, task.attempt, task.index, task.last, task.most,
-            task.goes_on, task.bytes)
+        hosts.send(s.host, link.message("feed", c.number, task.id, task.limit, task.chunk, task.attempt, task.index,
+            task.last, task.most, task.goes_on), task.bytes)
     else
-        side.send(s, "put", c.number, task.id, task.limit, task.chunk, excluded, task.attempt, task.index, task.bytes)
+        hosts.send(s.host, link.message("put", c.number, task.id, task.limit, task.chunk, excluded, task.attempt,
+            task.index), task.bytes)
     end
 end
 

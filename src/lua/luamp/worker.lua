@@ -188,12 +188,13 @@ local function failure(e)
     return e
 end
 
--- Of n results; of a measured task the first ones are its measures, of which the script knows nothing.
-local function unsendable(n, ...)
-    if n >= 4 and began and (...) == began then return unsendable(n - 4, select(5, ...)) end
+-- Of n results for who is within that reach; of a measured task the first ones are its measures, of which the script
+-- knows nothing.
+local function unsendable(reach, n, ...)
+    if n >= 4 and began and (...) == began then return unsendable(reach, n - 4, select(5, ...)) end
     local values = { n = n, ... }
     return errors.new { kind = "unsendable", process = life.name(life.own()), pid = now.this.pid,
-        message = require "luamp.culprit" (values, n, "result %d")
+        message = require "luamp.culprit" (values, n, "result %d", reach)
             or "cannot send the results: they changed meanwhile" }
 end
 
@@ -249,7 +250,8 @@ function worker.hooks(given, is_process, number)
         after = both(paused, given.max_rss and grown(given.max_rss) or nil),
         end_children = worker.ender(), set_hook = hook_of_script(), caught = function(value)
             return errors.caught(value, life.name(life.own()), now.this.pid, errors.traceback(3))
-        end, failure = failure, unsendable = unsendable,
+        end, failure = failure, is_far = given.reach == "far",
+        unsendable = function(...) return unsendable(given.reach, ...) end,
     }
 end
 
