@@ -245,8 +245,8 @@ describe("what runs on other hosts", function()
             end
             local pool <close> = mp.pool { hosts = { 1 } }
             for _, size in ipairs { 1, 9000 } do
-                local list, failed = pool:map(function(i) return maker(i, size) end, { 1, 2, 3 }, { on_error = "collect",
-                    chunksize = 1 })
+                local list, failed = pool:map(function(i) return maker(i, size) end, { 1, 2, 3 },
+                    { on_error = "collect", chunksize = 1 })
                 local e = failed[1] or failed[2]
                 print(list[1], e.kind, e.task, list[3])
                 print((tostring(e):match "^[^\n]*"))
@@ -292,6 +292,17 @@ describe("what runs on other hosts", function()
             print(fut:cancel())
             print(fut.error.kind)
             print(pool:apply(math.max, 1, 2))
+        ]])
+    end)
+
+    it_spans("ends with a pool that is garbage", function()
+        prints("6 0\n", [[
+            local pids = {}
+            for _, w in ipairs(mp.pool():stats().workers) do pids[#pids + 1] = w.pid end
+            collectgarbage()
+            local alive = 0
+            for _, pid in ipairs(pids) do alive = alive + (io.open("/proc/" .. pid) and 1 or 0) end
+            print(#pids .. " " .. alive)
         ]])
     end)
 

@@ -73,6 +73,15 @@ return {
         limit = 60,
     },
     {
+        name = "a pool that is garbage hears no answers",
+        file = "src/lua/luamp/cluster.lua",
+        from = "function methods.kill(c)\n    side.by_number[c.number] = c\n",
+        to = "function methods.kill(c)\n",
+        spec = "spec/cluster_spec.lua",
+        filter = "that is garbage",
+        limit = 60,
+    },
+    {
         name = "another build of luamp is as good",
         file = "src/lua/luamp/hosts.lua",
         from = "            if hello.build ~= ours.build then",

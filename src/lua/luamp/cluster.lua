@@ -415,8 +415,10 @@ function methods.is_gone(c)
     return c.inner:is_gone() and are_others_over(c)
 end
 
--- Ends all workers at once, and waits for that.
+-- Ends all workers at once, and waits for that. A pool that is garbage is not in the list of messages' receivers any
+-- more, and is to hear the answers.
 function methods.kill(c)
+    side.by_number[c.number] = c
     c.is_closing = true
     for _, s in ipairs(c.others) do
         if not side.is_over(s) then side.send(s, "kill", c.number) end
