@@ -40,7 +40,7 @@ end
 function launcher.run(text, options)
     options = options or {}
     local script = options.path or helper.script(text)
-    local command = ("timeout -k 2 %d %s %s -np %d %s %s %s"):format(options.limit or 60,
+    local command = ("timeout -k 2 %d %s %s -n %d %s %s %s"):format(options.limit or 60,
         options.launcher or "mpirun", options.options or "--oversubscribe --bind-to none", options.n or 3,
         options.host or helper.host, script, options.arguments or "")
     return helper.run(command, { env = launcher.environment(options.env), cwd = options.cwd })
