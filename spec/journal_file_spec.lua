@@ -275,6 +275,20 @@ describe("a journal that cannot be written", function()
             .. "true\ttrue\n2\n", out)
     end)
 
+    it("because the disk is full from the start, ends the call before a task has begun", function()
+        if not is_root or helper.run "unshare -m true".status ~= 0 then pending "needs a file system of its own" end
+        local dir = helper.tmpdir()
+        lfs.mkdir(dir .. "/small")
+        local out = good(dir, [[
+            local ok, e = pcall(mp.map, function() os.execute "touch begun" end, { 1, 2 }, { journal = 'small/run.db' })
+            print(ok, e)
+            print(io.open "begun", #mp.map(tostring, { 1, 2 }))]], {
+            prefix = "exec unshare -m sh -c 'mount -t tmpfs -o size=16k none small; head -c 20000 /dev/zero "
+                .. ">small/filled 2>/dev/null; exec \"$0\" \"$@\"' " })
+        assert.equal("false\tscript.lua:8: mp.map: journal 'small/run.db' cannot be written: database or disk is full\n"
+            .. "nil\t2\n", out)
+    end)
+
     it("because it has gone, ends the call, which has its results", function()
         for _, what in ipairs { "J", "J .. '-wal'" } do
             local dir = helper.tmpdir()
