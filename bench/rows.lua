@@ -369,6 +369,9 @@ add_cpu({ id = "19u", name = "map, 2 workers, one task in 100 longer", count = 8
 add_cpu({ id = "19k", name = "map, 2 workers, one killed every 100 ms", count = 20000, unit = "us",
     yardstick = "luamp, none killed", base = { host = "luamp", args = { "short" } },
     target = { at_least = 0.8 } }, { "short", "killed" })
+add_cpu({ id = "19b", name = "map, 2 workers, tasks of 10 us, with a bar", count = 1000000, unit = "us",
+    yardstick = "luamp, without a bar", base = { host = "luamp", args = { "tiny" } }, needs = "script",
+    target = { at_least = 0.99 } }, { "tiny", "barred" })
 
 rows[#rows + 1] = {
     id = "22", name = "the words of 200 MB, counted by a pool", folder = "words", how = "loop", count = 1, unit = "s",

@@ -5,10 +5,11 @@
 -- are those of a machine that does one in 12 ns. KIND is
 --   long     50 ms each
 --   short    100 us each
+--   tiny     10 us each
 --   uneven   50 us, but of every hundred tasks one, somewhere, 100 times that
 local tasks = {}
 
-local steps <const> = { long = 4200000, short = 8400, uneven = 4200 }
+local steps <const> = { long = 4200000, short = 8400, tiny = 840, uneven = 4200 }
 
 function tasks.run(n)
     local x = 1
