@@ -234,7 +234,8 @@ describe("bench/run", function()
 
     it("measures what pools do: tasks of all kinds, payloads, work for two CPUs, a worker killed", function()
         local wanted = ids "pools"
-        assert.are.equal("5 6 6k 6m 7 6g100 6g1000 6g10000 8 8u 9 10 10w2 19 19s 19u 19k 19b", table.concat(wanted, " "))
+        assert.are.equal("5 6 6k 6m 7 6g100 6g1000 6g10000 8 8u 9 10 10w2 19 19s 19u 19k 19b",
+            table.concat(wanted, " "))
         wanted = some(wanted, { 1, 2, 4 })
         local raw, found = measured("--rounds 1 " .. table.concat(wanted, " "))
         assert.are.same(wanted, found)
