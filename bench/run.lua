@@ -164,11 +164,11 @@ local function destination(path)
     return path
 end
 
+-- After each row, so that none is lost by one that fails.
 local function save(result, path)
     local file = open(path, "w")
     assert(file:write(json.encode(result)))
     assert(file:close())
-    say("raw numbers: %s", path)
 end
 
 local function draw(options)
@@ -200,10 +200,14 @@ local function main(luamp, build, words)
     local trip
     trip, result.machine.ping_pong_at_start = ping_pong(build, result.machine)
     say_head(result, trip)
-    for _, row in ipairs(options.rows) do measure_row(row, result, setup) end
+    for _, row in ipairs(options.rows) do
+        measure_row(row, result, setup)
+        save(result, path)
+    end
     trip, result.machine.ping_pong_at_end = ping_pong(build, result.machine)
     say("\nplacement  spin ping-pong at end: %s", trip)
     save(result, path)
+    say("raw numbers: %s", path)
 end
 
 local ok, why = pcall(main, arg[1], arg[2], { table.unpack(arg, 3) })

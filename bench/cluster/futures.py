@@ -4,8 +4,6 @@ import os
 import sys
 import time
 
-from mpi4py.futures import MPIPoolExecutor
-
 
 def twice(x):
     return 2 * x
@@ -28,6 +26,7 @@ def run(pool, kind, n):
 
 
 def main(kind, n):
+    from mpi4py.futures import MPIPoolExecutor  # which begins MPI: not before mpirun
     with MPIPoolExecutor() as pool:
         run(pool, kind, 20)
         start = time.perf_counter()
