@@ -8,7 +8,7 @@ local report = require "report"
 local chart = {}
 
 local WIDTH <const>, LEFT <const>, RIGHT <const> = 980, 370, 180
-local NAME <const> = 50 -- where a row's name begins
+local NAME <const> = 62 -- where a row's name begins
 local TOP <const>, BOTTOM <const>, ROW <const> = 104, 16, 38
 local PLOT <const> = WIDTH - LEFT - RIGHT
 
@@ -99,7 +99,11 @@ local function rectangle(out, x, y, width, height, class)
         height, class)
 end
 
+local raised <const> = { ["-"] = "⁻", ["0"] = "⁰", ["1"] = "¹", ["2"] = "²", ["3"] = "³", ["4"] = "⁴", ["5"] = "⁵",
+    ["6"] = "⁶", ["7"] = "⁷", ["8"] = "⁸", ["9"] = "⁹" }
+
 local function power(exponent)
+    if math.abs(exponent) > 3 then return "10" .. ("%d"):format(exponent):gsub(".", raised) end
     return exponent == 0 and "1 = C" or exponent > 0 and ("%d"):format(10 ^ exponent)
         or ("1/%d"):format(10 ^ -exponent)
 end
