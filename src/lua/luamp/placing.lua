@@ -132,17 +132,23 @@ local function feed_there(c, s, call, limit, chunk, attempt, from, last, list, m
     return from + n_sent, false
 end
 
+-- How many of the first items can travel; and whether reading the next one has raised something, and that. A list
+-- without a metatable raises nothing.
+local function count_travelling(list, from, last)
+    local is_plain_list = getmetatable(list) == nil
+    for index = from, last do
+        local ok, item = true
+        if is_plain_list then item = list[index] else ok, item = pcall(read_item, list, index) end
+        if not ok then return index - from, true, item end
+        if not plain[type(item)] and not link.message(item) then return index - from, false end
+    end
+    return last - from + 1, false
+end
+
 -- A stretch for this host: as feed of a board.
 local function feed_here(c, call, limit, chunk, excluded, attempt, from, last, list, most, goes_on)
-    local items, n, raised = read_items(list, from, last)
-    if raised ~= nil and n == 0 then return from, false, 0, nil, true, raised end
-    for i = 1, n do
-        if not can_travel(items[i]) then
-            if i == 1 then return from, true, 0 end
-            n = i - 1
-            break
-        end
-    end
+    local n, has_raised, raised = count_travelling(list, from, last)
+    if n == 0 then return from, not has_raised, 0, nil, has_raised, raised end
     return c.inner:feed(call, limit, chunk, excluded, attempt, from, from + n - 1, list, most, goes_on)
 end
 
