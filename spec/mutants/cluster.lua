@@ -99,4 +99,22 @@ return {
         filter = "all calls",
         limit = 90,
     },
+    {
+        name = "what a function uses stays with its host",
+        file = "src/lua/luamp/host.lua",
+        from = "    local number = p.crew:keep(mode, bytes, reader, is_measured)",
+        to = "    local number = p.crew:keep(mode, core.decode(bytes, true), reader, is_measured)",
+        spec = "spec/cluster_values_spec.lua",
+        filter = "does not stay there",
+        limit = 60,
+    },
+    {
+        name = "items of all kinds go through the process that serves",
+        file = "src/lua/luamp/placing.lua",
+        from = "        if type(t) ~= \"table\" or getmetatable(t) ~= nil or at > MOST_LOOKED_AT then return false end",
+        to = "        if type(t) ~= \"table\" or at > MOST_LOOKED_AT then return false end",
+        spec = "spec/cluster_values_spec.lua",
+        filter = "made by the worker",
+        limit = 60,
+    },
 }

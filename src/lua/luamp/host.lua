@@ -7,7 +7,7 @@
 --
 -- Messages to here, all but the first with the pool's number:
 --   open      number, options (see cluster.lua)    a crew is made: `up`, or `refused` with the error
---   keep      id, mode, reader, is_measured, bytes of the function
+--   keep      id, mode, reader, is_measured, bytes of the function, which the workers decode
 --   unkeep    id
 --   put       id, limit, chunk, excluded, attempt, index; the tail: the values
 --   feed      id, limit, chunk, attempt, first, last, most, goes_on; the tail: a list of the items
@@ -168,21 +168,9 @@ function on.open(number, o)
     end
 end
 
--- A function that cannot be had here fails each task, and says why.
-local function stub(words)
-    return function() error(errors.new { kind = "unsendable", message = words }, 0) end
-end
-
+-- The workers decode it: what it is made of, and the globals that it sets, are theirs alone.
 function on.keep(p, id, mode, reader, is_measured, bytes)
-    local ok, f = pcall(core.decode, bytes, true)
-    if not ok then
-        check_interruption(f)
-        mode, reader, f = "all", nil, stub(("host %s cannot receive the function: %s"):format(hosts.name(), f))
-    end
-    local number = p.crew:keep(mode, f, reader, is_measured)
-    if not number then
-        number = p.crew:keep("all", stub(("host %s cannot give the function to its workers"):format(hosts.name())))
-    end
+    local number = p.crew:keep(mode, bytes, reader, is_measured)
     p.numbers[id], p.ids[number], p.slots[number] = number, id, {}
 end
 

@@ -103,6 +103,25 @@ local function read_items(list, from, last)
     return items, last - from + 1
 end
 
+local MOST_LOOKED_AT <const> = 64 -- tables of an item
+
+-- Whether the item is nothing but data. Others go by themselves, in bytes that a worker makes the item of: a function
+-- may set globals, and what __mp_send makes may be nothing that goes on from one process to the next.
+local function is_data(item)
+    if plain[type(item)] then return true end
+    local waiting, at = { item }, 1
+    while waiting[at] ~= nil do
+        local t = waiting[at]
+        if type(t) ~= "table" or getmetatable(t) ~= nil or at > MOST_LOOKED_AT then return false end
+        for key, value in next, t do
+            if not plain[type(key)] then return false end
+            if not plain[type(value)] then waiting[#waiting + 1] = value end
+        end
+        at = at + 1
+    end
+    return true
+end
+
 -- How many of the first items can be sent: their message, and that number.
 local function longest_message(items, n)
     local bytes = link.message(table.move(items, 1, n, 1, {}))
@@ -118,11 +137,14 @@ end
 local function feed_there(c, s, call, limit, chunk, attempt, from, last, list, most, goes_on)
     local items, n, raised = read_items(list, from, last)
     if raised ~= nil and n == 0 then return from, false, true, raised end
-    if most == 0 then
+    if most == 0 or not is_data(items[1]) then
         local bytes = link.message(items[1])
         if not bytes then return from, true end
         put_bytes(c, s, call, limit, chunk, 0, attempt, from, bytes)
         return from + 1, false
+    end
+    for i = 2, n do
+        if not is_data(items[i]) then n = i - 1 break end
     end
     local bytes, n_sent = longest_message(items, n)
     if n_sent == 0 then return from, true end

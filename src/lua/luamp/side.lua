@@ -58,9 +58,17 @@ local function options_for(c, h, n)
     return o
 end
 
+-- The functions among them go as messages of their own, which workers decode: so nothing of them, such as globals that
+-- they use, stays with the process that serves there, and so with the workers of later pools.
 function side.order(c, h, n)
     local function name_of(i) return i == 3 and "the options of the pool" or "it" end
-    return hosts.message("mp.pool", name_of, "open", c.number, options_for(c, h, n))
+    local o = options_for(c, h, n)
+    local given = o.given
+    local message = hosts.message("mp.pool", name_of, "open", c.number, o)
+    if not (given.init or given.exit) then return message end
+    given.init = given.init and link.message(given.init, given.initargs)
+    given.exit, given.initargs = given.exit and link.message(given.exit), nil
+    return hosts.message("mp.pool", name_of, "open", c.number, o)
 end
 
 function side.open(c, h, n, first, message)

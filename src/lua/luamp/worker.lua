@@ -231,6 +231,27 @@ local function both(f, g)
     end or f or g
 end
 
+-- A function of another host's script, which comes as a message. One that cannot be had here fails each task, and says
+-- why.
+local function received(f)
+    if type(f) ~= "string" then return f end
+    local ok, value = pcall(core.decode, f, true)
+    if ok then return value end
+    if errors.is_error(value) and value.kind == "interrupted" then error(value, 0) end
+    local words = ("host %s cannot receive the function: %s"):format(require "luamp.hosts".name(), value)
+    return function() error(errors.new { kind = "unsendable", message = words }, 0) end
+end
+
+-- Its `init`, with its arguments, and `exit`, which come so, too.
+local function call_init(given)
+    local init, args = given.init, given.initargs or {}
+    if type(init) == "string" then
+        init, args = core.decode(init, true)
+        args = args or {}
+    end
+    init(unpack(args, 1, args.n or #args))
+end
+
 -- What the binding calls: see worker.c. number: as of worker.main.
 function worker.hooks(given, is_process, number)
     local begun, ended, paused
@@ -238,6 +259,7 @@ function worker.hooks(given, is_process, number)
     return {
         prepare = function(mode, f, reader, is_measured)
             local call, is_whole
+            f = received(f)
             if mode == "inherited" then
                 call, is_whole = inherited(given.from)
             else
@@ -271,12 +293,11 @@ function worker.main(board, id, given, number)
     now.worker_of.worker = worker.make_state(id)
     now.cpu_divisor = given.cpu_divisor
     if given.init then
-        local ok, e = xpcall(given.init, caught, unpack(given.initargs or {}, 1, given.initargs and
-            (given.initargs.n or #given.initargs) or 0))
+        local ok, e = xpcall(call_init, caught, given)
         if not ok then return refuse(board, id, failure(e)) end
     end
     core.worker.serve(board, id, worker.hooks(given, true, number), given.max_tasks)
-    if given.exit then given.exit() end
+    if given.exit then received(given.exit)() end
 end
 
 return worker
