@@ -1,5 +1,4 @@
 -- cluster_values_spec.lua: what functions and items are on another host: the same as on one, whatever was sent before.
-local helper = require "spec.helper"
 local launcher = require "spec.launcher"
 
 local it_spans = launcher.it
@@ -15,7 +14,8 @@ describe("what another host was sent before", function()
             for step = 1, 3 do
                 factor, shift = step, step
                 local one = mp.map(function(i) return i * factor end, { 1 }, { hosts = { 1 } })[1]
-                local pool <close> = mp.pool { hosts = { 1 }, init = function(a) got = a + shift end, initargs = { 10 } }
+                local function init(a) got = a + shift end
+                local pool <close> = mp.pool { hosts = { 1 }, init = init, initargs = { 10 } }
                 local of_init = pool:apply(function() return got end)
                 of_items = step
                 local list = pool:map(function(f) return f() end, { function() return of_items end })

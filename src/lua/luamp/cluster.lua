@@ -3,7 +3,8 @@
 -- The workers of this host are a crew as ever (crew.lua), `inner`; those of another are a crew there, served by that
 -- host (host.lua, which has the messages). The methods are those of crew.lua, so the pool's ledger knows nothing of
 -- hosts. Calls have the numbers that the inner board gives them; tasks here its slots, those on other hosts slots from
--- FIRST_SLOT on. A host's workers have the numbers after those of the hosts before it.
+-- FIRST_SLOT on. A host's workers have the numbers after those of the hosts before it, which a
+-- resize may change; in mp.worker.id a worker has the number that it began with.
 --
 --   Credit   a host is given two chunks for each of its workers, and more when it has sent back some; this host's
 --            board no more than its workers can begin. What is left waits with the ledger, for whoever is free.
@@ -36,7 +37,8 @@ local LOOK <const> = 0.05 -- seconds
 
 local n_pools = 0
 
--- A crew of n workers on those hosts.
+-- A crew of n workers on those hosts. One that gets none is told of all the same: a resize may bring some, which are to
+-- know the calls by the same ids.
 function cluster.new(n, name, given, process_options, list)
     local shared, orders = side.shares(n, list), {}
     n_pools = n_pools + 1
@@ -49,17 +51,17 @@ function cluster.new(n, name, given, process_options, list)
         options.misuse("mp.pool", "option 'output' cannot be \"ordered\" on several hosts")
     end
     look_for_modules(false)
+    local first = 0
     for i, h in ipairs(list) do -- an order may be refused: before any process is made
-        if h.is_here then c.n_here = shared[i] elseif shared[i] > 0 then orders[i] = side.order(c, h, shared[i]) end
+        if h.is_here then c.n_here = shared[i] else orders[i] = side.order(c, h, shared[i], first) end
+        first = first + shared[i]
     end
     c.inner = crew.new(c.n_here, name, given, process_options)
     c.relay, c.workers = c.inner.relay, setmetatable({}, { __index = c.inner.workers })
-    local first = c.n_here
+    first = 0
     for i, h in ipairs(list) do
-        if orders[i] then
-            side.open(c, h, shared[i], first, orders[i])
-            first = first + shared[i]
-        end
+        if orders[i] then side.open(c, h, shared[i], first, orders[i]) end
+        first = first + shared[i]
     end
     return c
 end
@@ -279,7 +281,7 @@ end
 -- Where no worker can live any more.
 local function is_hopeless(c)
     for _, s in ipairs(c.others) do
-        if s.state == "serves" or s.state == "starts" then return false end
+        if s.n > 0 and (s.state == "serves" or s.state == "starts") then return false end
     end
     return c.n_here == 0 or c.inner.broken ~= nil
 end
@@ -300,12 +302,12 @@ function methods.look(c, hear)
             give_up(c, s, hear)
             s.state = "lost"
         end
+        side.empty(c, s)
     end
     if c.again[1] then feed_again(c) end
     if is_hopeless(c) and not c.is_closing then
         c.broken = c.inner.broken or errors.new { kind = "error", message = "no host of the pool is left" }
     end
-    c.restarts = c.inner.restarts
 end
 
 local function is_any_out(c)
@@ -389,17 +391,20 @@ function methods.plan(c, ...) return c.inner:plan(...) end
 -- --- the end ---------------------------------------------------------------------------------
 
 function methods.resize(c, n, where)
-    local shared = side.shares(n, c.hosts)
-    for i, h in ipairs(c.hosts) do
-        local s = c.by_rank[h.rank]
-        if h.is_here then
-            c.inner:resize(shared[i], where)
-            c.n_here = shared[i]
-        elseif s and s.state == "serves" then
-            side.send(s, "resize", c.number, shared[i])
-            s.credit, s.n = s.credit + 2 * (shared[i] - s.n), shared[i]
-        end
+    local able, first = {}, 0
+    for _, h in ipairs(c.hosts) do
+        if h.is_here or c.by_rank[h.rank].state == "serves" and not h.is_lost then able[#able + 1] = h end
     end
+    for i, share in ipairs(able[1] and side.shares(n, able) or {}) do
+        if able[i].is_here then
+            c.inner:resize(share, where)
+            c.n_here = share
+        else
+            side.resize(c, c.by_rank[able[i].rank], share, first)
+        end
+        first = first + share
+    end
+    for id in next, c.workers do c.workers[id] = nil end -- of others, whose numbers may be this host's now
     c.n = n
     c:tell()
 end

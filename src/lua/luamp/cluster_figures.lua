@@ -6,6 +6,7 @@
 local core = require "luamp.core"
 local hosts = require "luamp.hosts"
 local side = require "luamp.side"
+local statistics = require "luamp.statistics"
 
 local methods = {}
 
@@ -37,12 +38,14 @@ end
 function methods.state_of(c)
     local list, running = c.inner:state_of()
     if not c.is_closing then ask(c) end
+    c.restarts = c.inner.restarts
     for _, s in ipairs(c.others) do
-        for _, w in ipairs(s.last and s.last.workers or {}) do
+        local last = s.last or { workers = {}, running = 0, restarts = 0 }
+        for _, w in ipairs(s.host.is_lost and {} or statistics.copies(last.workers)) do
             w.id, w.host = side.worker_number(s, w.id), s.host.name
             list[#list + 1] = w
         end
-        running = running + (s.last and s.last.running or 0)
+        running, c.restarts = running + last.running, c.restarts + last.restarts
     end
     return list, running
 end
@@ -83,7 +86,7 @@ function methods.tail(c, from) return c.inner:tail(from) end
 function methods.is_busy(c, id)
     if id <= c.n_here then return c.inner:is_busy(id) end
     for _, s in ipairs(c.others) do
-        if id > s.first and id <= s.first + s.n_first then return s.n_out >= id - s.first end
+        if id > s.first and id <= s.first + s.n then return s.n_out >= id - s.first end
     end
     return false
 end

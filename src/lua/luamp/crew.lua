@@ -51,7 +51,7 @@ local function start(c, w)
     local given = {}
     for key, value in next, c.process_options do given[key] = value end
     given.target, given.args, given.daemon = worker.main, { c.handle, w.id, c.given }, true
-    given.name = ("%s.%d"):format(c.name, w.id)
+    given.name = ("%s.%d"):format(c.name, w.id + (c.given.first or 0))
     if c.relay then given.args[4] = c.relay:open(w, given) end
     w.process = process.state(process.new(given))
     w.process.where = c.where

@@ -12,7 +12,7 @@
 --   put       id, limit, chunk, excluded, attempt, index; the tail: the values
 --   feed      id, limit, chunk, attempt, first, last, most, goes_on; the tail: a list of the items
 --   drop      id, index         the task is not wanted any more; nor are with `withdraw` (id) all of a call
---   resize    n
+--   resize    n, first         so many workers, with the pool's numbers after that one
 --   limits                      tasks are to have time limits
 --   tell                        what the pool did so far: `told`
 --   close, kill                 as of a crew; in the end comes `gone`
@@ -229,7 +229,13 @@ function on.withdraw(p, id)
     for _, worker in ipairs(p.crew:doom_call(number)) do p.crew:kill_worker(worker) end
 end
 
-function on.resize(p, n) p.crew:resize(n, "pool:resize") end
+function on.resize(p, n, first)
+    p.crew.given.first = first
+    local ok, e = pcall(p.crew.resize, p.crew, n, "pool:resize")
+    if ok then return end
+    check_interruption(e)
+    core.report(("luamp: host %s: %s\n"):format(hosts.name(), e))
+end
 
 function on.limits(p) p.crew:keep_limits() end
 
@@ -281,7 +287,7 @@ local function look_after(p)
         p.is_broken = true
         send("broken", p.number, p.crew.broken)
     end
-    if p.crew:is_gone() then leave(p) end
+    if (p.crew.is_closing or p.crew.broken) and p.crew:is_gone() then leave(p) end -- it may have no workers for now
 end
 
 -- What is waited for: messages, and news of the workers. A crew that is let go is looked at more often.

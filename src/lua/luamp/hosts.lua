@@ -152,6 +152,7 @@ function hosts.chosen(where, given)
         end
     end
     if not list[1] then options.misuse(where, "option 'hosts' names no host") end
+    table.sort(list, function(a, b) return a.rank < b.rank end)
     return list
 end
 

@@ -1,6 +1,7 @@
 -- luamp.side: the part of a pool that is on another host (cluster.lua): what that was given, and its messages.
 --
--- A side is a table: host; n workers there now, n_first of them from the beginning, with the numbers after `first`;
+-- A side is a table: host; n workers there, with the numbers after `first`; is_emptying: there is one more than n until
+-- nothing is out;
 -- credit, for chunks; what is out there: n_out chunks, of each call, by its id, single tasks by their numbers
 -- (open) and stretches of them (batches); an inbox of messages that were sorted out for this pool; its state: "starts",
 -- "serves", and in the end "refused", "broken", "gone" or "lost"; and the last figures that it told.
@@ -16,7 +17,6 @@ local link = core.link
 local side = {}
 
 local FIRST_SLOT <const> = 1 << 24 -- of tasks that are not on this host's board
-local WORKERS_OF_RANK <const> = 4096 -- numbers of those that a resize has brought
 
 side.FIRST_SLOT = FIRST_SLOT
 
@@ -34,21 +34,18 @@ function side.shares(n, list)
     return shared
 end
 
--- A number of workers of that host, as the pool has it.
-function side.worker_number(s, id)
-    if id <= s.n_first then return s.first + id end
-    return s.host.rank * WORKERS_OF_RANK + id
-end
+-- A number of workers of that host, as the pool has it now: after those of the hosts before it.
+function side.worker_number(s, id) return s.first + id end
 
 function side.send(s, ...)
     hosts.send(s.host, (hosts.message("mp.pool", "argument %d", ...)))
 end
 
 -- The options as another host is to have them.
-local function options_for(c, h, n)
+local function options_for(c, h, n, first)
     local given = {}
     for key, value in next, c.given do given[key] = value end
-    given.from, given.marks, given.cpu_divisor = nil, nil, n
+    given.from, given.marks, given.cpu_divisor, given.first = nil, nil, n, first
     local o = { n = n, name = h.name .. ":" .. c.name, given = given, process_options = c.process_options,
         path = package.path, cpath = package.cpath, seed = life.now.seed, method = life.now.method, log = life.now.log,
         registered = {} }
@@ -60,9 +57,9 @@ end
 
 -- The functions among them go as messages of their own, which workers decode: so nothing of them, such as globals that
 -- they use, stays with the process that serves there, and so with the workers of later pools.
-function side.order(c, h, n)
+function side.order(c, h, n, first)
     local function name_of(i) return i == 3 and "the options of the pool" or "it" end
-    local o = options_for(c, h, n)
+    local o = options_for(c, h, n, first)
     local given = o.given
     local message = hosts.message("mp.pool", name_of, "open", c.number, o)
     if not (given.init or given.exit) then return message end
@@ -72,10 +69,23 @@ function side.order(c, h, n)
 end
 
 function side.open(c, h, n, first, message)
-    local s = { host = h, n = n, n_first = n, first = first, credit = 0, n_out = 0, open = {}, batches = {}, inbox = {},
+    local s = { host = h, n = n, first = first, credit = 0, n_out = 0, open = {}, batches = {}, inbox = {},
         state = "starts", last = nil }
     hosts.send(h, message)
     c.others[#c.others + 1], c.by_rank[h.rank] = s, s
+end
+
+-- From now on so many workers, with the numbers after `first`. One stays while something is out, which a host without
+-- workers would never do.
+function side.resize(c, s, n, first)
+    s.credit = s.credit + 2 * (n - s.n)
+    s.n, s.first, s.is_emptying = n, first, n == 0 and s.n_out > 0
+    side.send(s, "resize", c.number, s.is_emptying and 1 or n, first)
+end
+
+-- The last one goes when it is due.
+function side.empty(c, s)
+    if s.is_emptying and s.n_out == 0 then side.resize(c, s, 0, s.first) end
 end
 
 -- --- tasks that are out ------------------------------------------------------------
@@ -137,7 +147,7 @@ end
 -- Sends a task to that host.
 function side.put_there(c, s, task)
     side.note_out(c, s, task)
-    local excluded = task.excluded > s.first and task.excluded <= s.first + s.n_first and task.excluded - s.first or 0
+    local excluded = task.excluded > s.first and task.excluded <= s.first + s.n and task.excluded - s.first or 0
     if task.last then
         hosts.send(s.host, link.message("feed", c.number, task.id, task.limit, task.chunk, task.attempt, task.index,
             task.last, task.most, task.goes_on), task.bytes)

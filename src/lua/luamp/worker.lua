@@ -286,11 +286,12 @@ local function refuse(board, id, e)
         message = e.message:sub(1, LONGEST), traceback = e.traceback and e.traceback:sub(1, LONGEST) })
 end
 
--- The body of a worker: for the board, as number `id`; `number`: of its files, if its output is relayed.
+-- The body of a worker: for the board, as number `id`, to which come those of other hosts before it (given.first);
+-- `number`: of its files, if its output is relayed.
 function worker.main(board, id, given, number)
     core.worker.begin(board, id)
     now.worker_of = package.loaded.luamp
-    now.worker_of.worker = worker.make_state(id)
+    now.worker_of.worker = worker.make_state(id + (given.first or 0))
     now.cpu_divisor = given.cpu_divisor
     if given.init then
         local ok, e = xpcall(call_init, caught, given)
