@@ -53,3 +53,27 @@ describe("what __mp_send makes", function()
         ]])
     end)
 end)
+
+describe("the collection of a pool", function()
+    it_spans("may ask a host for its end while that one's messages are read: they stay whole", function()
+        prints("0\n", [[
+            collectgarbage("incremental", 120, 400)
+            local pool <close> = mp.pool { hosts = { 1 } }
+            local function texts(i)
+                local list = {}
+                for k = 1, 400 do list[k] = ("x"):rep(50) .. i .. "/" .. k end
+                return list
+            end
+            local n_wrong = 0
+            for _ = 1, 4 do
+                mp.pool { hosts = { 1, 2 }, workers = 2 }:map(function() return ("y"):rep(2000) end, mp.range(1, 50))
+                for i, list in ipairs(pool:map(texts, mp.range(1, 400), { chunksize = 1 })) do
+                    for k, text in ipairs(list) do
+                        if text ~= ("x"):rep(50) .. i .. "/" .. k then n_wrong = n_wrong + 1 end
+                    end
+                end
+            end
+            print(n_wrong)
+        ]])
+    end)
+end)

@@ -153,4 +153,13 @@ return {
         filter = "as many workers as it was told",
         limit = 60,
     },
+    {
+        name = "the bytes of a message are not held while they are read",
+        file = "src/engine/link.c",
+        from = "    l->hold = hold;\n}",
+        to = "}",
+        spec = "spec/cluster_values_spec.lua",
+        filter = "they stay whole",
+        limit = 60,
+    },
 }

@@ -182,6 +182,13 @@ static void push_message(lua_State *L, const unsigned char *bytes, uint64_t len)
     }
 }
 
+/* decode_message(bytes, length): what push_message pushes. */
+static int decode_message(lua_State *L) {
+    const unsigned char *bytes = lua_touserdata(L, 1);
+    push_message(L, bytes, (uint64_t)lua_tointeger(L, 2));
+    return lua_gettop(L) - 2;
+}
+
 /*
 ** take(link): the next message: true and its values, and its tail behind them, as push_tail says;
 ** true, nil and why, if they cannot be had here; nothing when there is none yet, and false when
@@ -190,15 +197,26 @@ static void push_message(lua_State *L, const unsigned char *bytes, uint64_t len)
 static int link_take(lua_State *L) {
     const unsigned char *bytes;
     size_t len;
-    const int rc = mp_link_take(check_link(L), &bytes, &len);
+    mp_link *l = check_link(L);
+    const int rc = mp_link_take(l, &bytes, &len);
     if (rc == -ENOMEM)
         return luaL_error(L, "not enough memory");
     lua_settop(L, 1);
     if (rc == 0)
         return 0;
     lua_pushboolean(L, rc > 0);
-    if (rc > 0)
-        push_message(L, bytes, len);
+    if (rc < 0)
+        return 1;
+    /* A collection in there may end a pool, which asks this link for its hosts' answers. */
+    mp_link_hold hold;
+    lua_pushcfunction(L, decode_message);
+    lua_pushlightuserdata(L, (void *)bytes);
+    lua_pushinteger(L, (lua_Integer)len);
+    mp_link_keep(l, &hold);
+    const int error = lua_pcall(L, 2, LUA_MULTRET, 0);
+    mp_link_release(&hold);
+    if (error != LUA_OK)
+        return lua_error(L);
     return lua_gettop(L) - 1;
 }
 

@@ -50,6 +50,7 @@ struct mp_link {
     segment *first, *last; /* of what goes out */
     size_t kept;           /* bytes in them */
     uint64_t given_back;
+    mp_link_hold *hold; /* of the bytes that were taken last */
 };
 
 static mp_link *links; /* of this process */
@@ -100,6 +101,12 @@ void mp_link_free(mp_link *l) {
         close(l->fd);
     while (l->first != NULL)
         free_first(l);
+    if (l->hold != NULL && l->hold->bytes == NULL) {
+        l->hold->bytes = l->in.bytes;
+        l->in.bytes = NULL;
+    }
+    for (mp_link_hold *hold = l->hold; hold != NULL; hold = hold->outer)
+        hold->link = NULL;
     free(l->in.bytes);
     free(l);
 }
@@ -340,9 +347,37 @@ static int read_more(mp_link *l, size_t wanted) {
     }
 }
 
+void mp_link_keep(mp_link *l, mp_link_hold *hold) {
+    *hold = (mp_link_hold){.link = l, .outer = l->hold};
+    l->hold = hold;
+}
+
+void mp_link_release(mp_link_hold *hold) {
+    if (hold->link != NULL)
+        hold->link->hold = hold->outer;
+    free(hold->bytes);
+}
+
+/* The bytes that are held stay with their hold, and what is behind them goes on in others: 0 or
+ * -ENOMEM. */
+static int leave_held(mp_link *l) {
+    buffer rest = {.bytes = NULL};
+    const size_t at = l->in.at + l->taken, n = l->in.end - at;
+    if (make_room(&rest, n + 1) < 0)
+        return -ENOMEM;
+    memcpy(rest.bytes, l->in.bytes + at, n);
+    rest.end = n;
+    l->hold->bytes = l->in.bytes;
+    l->in = rest;
+    l->taken = 0;
+    return 0;
+}
+
 int mp_link_take(mp_link *l, const unsigned char **bytes, size_t *len) {
     uint64_t n;
     size_t wanted;
+    if (l->hold != NULL && l->hold->bytes == NULL && leave_held(l) < 0)
+        return -ENOMEM;
     drop(&l->in, l->taken);
     l->taken = 0;
     while (!has_message(&l->in, &n, &wanted)) {
