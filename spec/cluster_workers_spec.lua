@@ -83,3 +83,45 @@ describe("a pool on several hosts", function()
         ]])
     end)
 end)
+
+describe("the list of hosts", function()
+    it_spans("is there at the next call, when a handler has raised an error while they were waited for", function()
+        prints("false from outside\n3\n", [[
+            mp.on_signal("SIGUSR1", function() error("from outside", 0) end)
+            local rings = mp.process { command = { "sh", "-c", "sleep 0.02; kill -USR1 " .. mp.getpid() } }
+            rings:start()
+            local ok, e = pcall(function()
+                mp.hosts() -- which wait until MPI has begun
+                mp.sleep(5)
+            end)
+            rings:join()
+            print(tostring(ok) .. " " .. tostring(e))
+            print(#mp.hosts())
+        ]])
+    end)
+
+    it_spans("has the own host alone in a child of the script, and in a task", function()
+        prints("3 1 1 false\n", [[
+            local n = #mp.hosts()
+            local p = mp.process { target = function()
+                return #mp.hosts(), (pcall(mp.pool, { hosts = { 1 } }))
+            end }
+            local of_child, is_there = p:start():result()
+            local pool <close> = mp.pool { hosts = { 0 } }
+            print(n .. " " .. of_child .. " " .. pool:apply(function() return #mp.hosts() end) .. " "
+                .. tostring(is_there))
+        ]])
+    end)
+end)
+
+describe("a host's init that fails", function()
+    it_spans("with a value that cannot be sent tells its error without it, and the host goes on", function()
+        prints("error nil true\n1\n", [[
+            local function fails() error { q = mp.queue() } end
+            local ok, e = pcall(mp.pool, { hosts = { 1 }, init = fails })
+            print(e.kind .. " " .. tostring(e.value) .. " " .. tostring(mp.is_error(e)))
+            local pool <close> = mp.pool { hosts = { 1 } }
+            print(pool:apply(math.abs, -1))
+        ]])
+    end)
+end)

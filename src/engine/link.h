@@ -39,14 +39,15 @@ uint64_t mp_link_given_back(const mp_link *l);
 int64_t mp_link_flush(mp_link *l);
 
 /*
-** The next message: 1 and its bytes, which stay until the next call for this link, or a hold's end; 0 when there
-** is none yet; -EPIPE when none comes any more; -ENOMEM, after which it may be asked for again.
+** The next message: 1 and its bytes, which stay until the next call for this link, or longer if
+** they are held; 0 when there is none yet; -EPIPE when none comes any more; -ENOMEM, after which it
+** may be asked for again.
 */
 int mp_link_take(mp_link *l, const unsigned char **bytes, size_t *len);
 
 /*
-** Whoever reads the bytes of a message, and may thereby come to ask the same link again, or free it,
-** holds them: until they are released they stay where they are. The last hold is released first.
+** Whoever reads the bytes of a message, and may thereby come to ask the same link again, or free
+** it, holds them: until they are released they stay where they are. The last hold goes first.
 */
 typedef struct mp_link_hold {
     mp_link *link; /* NULL: it was freed */

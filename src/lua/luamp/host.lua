@@ -57,9 +57,19 @@ end
 
 local kinds = { done = host.DONE, failed = host.FAILED, lost = host.LOST, unbegun = host.UNBEGUN }
 
+-- As an error object that can be sent: without its value, if that cannot.
+local function as_error(e)
+    if not errors.is_error(e) then return errors.new { kind = "error", message = tostring(e) } end
+    if link.message(e) then return e end
+    local plain = {}
+    for key, value in next, e do plain[key] = value end
+    plain.value = nil
+    return errors.new(plain)
+end
+
 local function cause_of(p, id)
     local w = p.crew.workers[id]
-    return { cause = w.cause, overran = w.overran, words = w.words, is_overdue = w.is_overdue }
+    return { cause = w.cause and as_error(w.cause), overran = w.overran, words = w.words, is_overdue = w.is_overdue }
 end
 
 -- hear of a crew: call is the number here.
@@ -144,10 +154,6 @@ local function new_pool(number, o)
     if p.crew.relay then p.crew.relay:attach { by_call = every_call } end
     p.crew:await_up(p.hear)
     return p
-end
-
-local function as_error(e)
-    return errors.is_error(e) and e or errors.new { kind = "error", message = tostring(e) }
 end
 
 -- Raises what ends this process, and no more.
@@ -285,7 +291,7 @@ local function look_after(p)
     give_ends(p)
     if p.crew.broken and not p.is_broken then
         p.is_broken = true
-        send("broken", p.number, p.crew.broken)
+        send("broken", p.number, as_error(p.crew.broken))
     end
     if (p.crew.is_closing or p.crew.broken) and p.crew:is_gone() then leave(p) end -- it may have no workers for now
 end

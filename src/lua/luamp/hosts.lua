@@ -15,6 +15,8 @@ local link = core.link
 local hosts = {}
 
 local all -- the list: the own host first
+local owner -- the process that made it
+local are_known -- each has said who it is
 local set -- the descriptor of their links
 
 -- The name of this process's host.
@@ -76,38 +78,55 @@ function hosts.flush(h)
     if h.link then link.flush(h.link) end
 end
 
-local function wait_for_hello(h, ours)
-    while not h.is_lost do
-        local is_there, op, hello = hosts.take(h)
-        if is_there then
-            if op ~= "hello" then error(("luamp: rank %d is no luamp of this build: %s"):format(h.rank, hello), 0) end
-            if hello.build ~= ours.build then
-                error(("luamp: host %s (rank %d) runs another build of luamp than %s: the same is to be on all hosts")
-                    :format(hello.name, h.rank, ours.name), 0)
-            end
-            h.name, h.cpus, h.pid = hello.name, hello.cpus, hello.pid
-            return
-        end
-        if not core.poll({ h.link and link.fd(h.link) or -1 }, core.deadline(0.05)) then core.serve_signals() end
+-- What has come first: who the host is, or why it is not to be used.
+local function note_hello(h, ours, op, hello)
+    h.is_known = true
+    if op ~= "hello" then
+        h.misfit = ("luamp: rank %d is no luamp of this build: %s"):format(h.rank, hello)
+    elseif hello.build ~= ours.build then
+        h.misfit = ("luamp: host %s (rank %d) runs another build of luamp than %s: the same is to be on all hosts")
+            :format(hello.name, h.rank, ours.name)
+    else
+        h.name, h.cpus, h.pid = hello.name, hello.cpus, hello.pid
     end
 end
 
--- The list: of each its name, rank, number of usable CPUs; is_lost. Waits for those that are not there yet.
-function hosts.list()
-    if all then return all end
+local function wait_for_hello(h, ours)
+    while not (h.is_lost or h.is_known) do
+        local is_there, op, hello = hosts.take(h)
+        if is_there then
+            note_hello(h, ours, op, hello)
+        elseif not core.poll({ h.link and link.fd(h.link) or -1 }, core.deadline(0.05)) then
+            core.serve_signals()
+        end
+    end
+    if h.misfit then error(h.misfit, 0) end
+end
+
+-- A list of all ranks; of each that is another one there is a link.
+local function open_all()
     local list = { { rank = 0, name = hosts.name(), cpus = cpu.count(), is_here = true } }
     local _, size = link.rank()
-    if hosts.are_there() and size > 1 then
-        set = set or assert(link.set())
-        local ours = hosts.hello()
-        for rank = 1, size - 1 do
-            local h = { rank = rank, name = "rank " .. rank, cpus = 0, link = link.new(link.stream(rank)) }
-            assert(link.join(h.link, set))
-            list[rank + 1] = h
-        end
-        for rank = 1, size - 1 do wait_for_hello(list[rank + 1], ours) end
+    owner = core.getpid()
+    if not hosts.are_there() or size == 1 then return list end
+    set = assert(link.set())
+    for rank = 1, size - 1 do
+        local h = { rank = rank, name = "rank " .. rank, cpus = 0, link = link.new(link.stream(rank)) }
+        assert(link.join(h.link, set))
+        list[rank + 1] = h
     end
-    all = list
+    return list
+end
+
+-- The list: of each its name, rank, number of usable CPUs; is_lost. Waits for those that are not there yet; what is
+-- raised meanwhile, as by a signal's handler, leaves it to the next call. A child of the script's process has no other
+-- host.
+function hosts.list()
+    if owner ~= core.getpid() then all, are_known = open_all(), false end
+    if are_known then return all end
+    local ours = all[2] and hosts.hello()
+    for i = 2, #all do wait_for_hello(all[i], ours) end
+    are_known = true
     return all
 end
 
