@@ -125,3 +125,30 @@ describe("a host's init that fails", function()
         ]])
     end)
 end)
+
+describe("a job", function()
+    it_spans("gives up a pool at once while its workers start on other hosts, which serve others meanwhile", function()
+        prints("false stop\ntrue\n", [[
+            mp.pool { hosts = { 1 } }:close()
+            mp.on_signal("SIGUSR1", function() error("stop", 0) end)
+            local rings = mp.process { command = { "sh", "-c", "sleep 0.5; kill -USR1 " .. mp.getpid() } }
+            rings:start()
+            local ok, e = pcall(mp.pool, { hosts = { 1 }, init = function() mp.sleep(30) end })
+            print(tostring(ok) .. " " .. tostring(e))
+            local pool <close> = mp.pool { hosts = { 1 } }
+            rings:join()
+            print(pool:submit(math.abs, -1):result(10) == 1)
+        ]])
+    end)
+
+    it_spans("ends with its script, though a process of that goes on which is detached", function()
+        local result = launcher.run([[
+            local p = mp.process { target = function() mp.sleep(40) end, detached = true, stdin = "null",
+                stdout = "null", stderr = "null" }
+            p:start()
+            print(p.pid)
+        ]], { limit = 20 })
+        os.execute("kill -KILL " .. result.stdout)
+        assert.equal(0, result.status)
+    end)
+end)

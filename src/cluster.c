@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -203,6 +204,13 @@ _Noreturn static void be_agent(const ranks *r, int *fds, pid_t child, mp_agent_r
     exit(run(&job));
 }
 
+/* A forked child has no part in them: one that outlives its parent would keep the job going. */
+static void close_in_child(void) {
+    close_all(mp_lib_cluster.fds, mp_lib_cluster.size);
+    for (int i = 0; i < mp_lib_cluster.size; i++)
+        mp_lib_cluster.fds[i] = -1;
+}
+
 /* The other process is to end with its agent, which may have ended already. */
 static void be_child(const ranks *r, int *fds, pid_t parent) {
     char name[256];
@@ -212,6 +220,8 @@ static void be_child(const ranks *r, int *fds, pid_t parent) {
     if (getppid() != parent)
         raise(SIGTERM);
     mp_lib_cluster = (mp_cluster){.pid = getpid(), .rank = r->rank, .size = r->size, .fds = fds};
+    if (pthread_atfork(NULL, NULL, close_in_child) != 0)
+        refuse("not enough memory");
 }
 
 /* One for each rank and both ends of it, besides what a program needs. */

@@ -189,4 +189,22 @@ return {
         filter = "with a value that cannot be sent",
         limit = 60,
     },
+    {
+        name = "a child of the script keeps the streams of its rank",
+        file = "src/cluster.c",
+        from = "    close_all(mp_lib_cluster.fds, mp_lib_cluster.size);\n",
+        to = "",
+        spec = "spec/cluster_workers_spec.lua",
+        filter = "is detached",
+        limit = 60,
+    },
+    {
+        name = "a host is deaf while workers start",
+        file = "src/lua/luamp/host.lua",
+        from = "pcall(p.crew.are_up, p.crew, p.hear)",
+        to = "pcall(function() p.crew:await_up(p.hear) return true end)",
+        spec = "spec/cluster_workers_spec.lua",
+        filter = "while its workers start",
+        limit = 60,
+    },
 }

@@ -81,6 +81,7 @@ end
 
 -- A new crew of n workers, none of which may serve yet.
 function crew.new(n, name, given, process_options)
+    process.note_oom_kills()
     local b, handle = board.new()
     local c = setmetatable({ b, board = b, handle = handle, name = name, given = given, n = 0, workers = {},
         process_options = process_options, restarts = 0, failed_starts = {}, last_look = core.clock(),
@@ -132,21 +133,23 @@ local function is_up(c, w)
     return w.state ~= "starts" and w.state ~= "waits"
 end
 
--- Waits until every worker serves. Raises why one does not.
-function methods.await_up(c, hear)
-    process.note_oom_kills()
-    while true do
-        local all = true
-        for _, w in pairs(c.workers) do all = is_up(c, w) and all end
-        for _, w in pairs(c.workers) do
-            if w.state == "refuses" then error(board.refusal(c.board, w.id), 0) end
-        end
-        if all then break end
-        c:look(hear)
-        if c.broken then error(c.broken, 0) end
-        c:await(1, core.deadline())
+-- Whether every worker serves; else looks at them. Raises why one does not.
+function methods.are_up(c, hear)
+    local all = true
+    for _, w in pairs(c.workers) do all = is_up(c, w) and all end
+    for _, w in pairs(c.workers) do
+        if w.state == "refuses" then error(board.refusal(c.board, w.id), 0) end
     end
-    c.is_made = true
+    c.is_made = c.is_made or all
+    if all then return true end
+    c:look(hear)
+    if c.broken then error(c.broken, 0) end
+    return false
+end
+
+-- Waits until that is so.
+function methods.await_up(c, hear)
+    while not c:are_up(hear) do c:await(1, core.deadline()) end
 end
 
 -- --- loss -----------------------------------------------------------------------

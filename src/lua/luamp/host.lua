@@ -152,7 +152,6 @@ local function new_pool(number, o)
     p.crew.is_for_others = true
     p.crew.lists, p.crew.arrivals, p.crew.futures = {}, {}, {}
     if p.crew.relay then p.crew.relay:attach { by_call = every_call } end
-    p.crew:await_up(p.hear)
     return p
 end
 
@@ -167,11 +166,27 @@ function on.open(number, o)
     local ok, p = pcall(new_pool, number, o)
     if ok then
         pools[number] = p
-        send("up", number)
     else
         check_interruption(p)
         send("refused", number, as_error(p))
     end
+end
+
+-- Whether all workers of a pool serve. While they start the process goes on serving others, and hears if the pool is
+-- not wanted any more.
+local function are_up(p)
+    if p.is_up then return true end
+    local ok, e = pcall(p.crew.are_up, p.crew, p.hear)
+    if ok and e then
+        p.is_up = true
+        send("up", p.number)
+    elseif not ok then
+        check_interruption(e)
+        p.crew:kill()
+        pools[p.number] = nil
+        send("refused", p.number, as_error(e))
+    end
+    return p.is_up
 end
 
 -- The workers decode it: what it is made of, and the globals that it sets, are theirs alone.
@@ -284,6 +299,7 @@ end
 
 local function look_after(p)
     if p.is_killed then return leave(p) end
+    if not are_up(p) then return end
     p.crew:collect({}, {}, {}, p.hear)
     if p.crew:needs_look() then p.crew:look(p.hear) end
     pump(p)
@@ -296,11 +312,12 @@ local function look_after(p)
     if (p.crew.is_closing or p.crew.broken) and p.crew:is_gone() then leave(p) end -- it may have no workers for now
 end
 
--- What is waited for: messages, and news of the workers. A crew that is let go is looked at more often.
+-- What is waited for: messages, and news of the workers. A crew that starts or is let go is looked at more often.
 local function wait(set)
     local fds, longest = { set }, next(pools) and LOOK or math.huge
     for _, p in pairs(pools) do
-        if p.crew.is_closing then longest = 0.005 else fds[#fds + 1] = p.crew:watch() end
+        if p.crew.is_closing or not p.is_up then longest = 0.005 end
+        if not p.crew.is_closing then fds[#fds + 1] = p.crew:watch() end
     end
     local deadline = longest < math.huge and core.deadline(longest) or core.deadline()
     if not core.poll(fds, deadline) then core.serve_signals() end
