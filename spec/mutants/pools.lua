@@ -160,7 +160,7 @@ return {
     {
         name = "a worker's exit hook is not run",
         file = "src/lua/luamp/worker.lua",
-        from = "    if given.exit then received(given.exit)() end\n",
+        from = "    if given.exit then received(given, given.exit)() end\n",
         to = "",
         spec = "spec/pool_spec.lua",
         filter = "runs in each worker when the pool is closed",

@@ -148,6 +148,7 @@ local function new_pool(number, o)
     local p = { number = number, ends = {}, ids = { [0] = 0 }, numbers = { [0] = 0 }, slots = { [0] = {} },
         waiting = {}, first = 1, last = 0 }
     p.hear = function(...) hear(p, ...) end
+    o.given.host = hosts.name()
     p.crew = crew.new(o.n, o.name, o.given, o.process_options)
     p.crew.is_for_others = true
     p.crew.lists, p.crew.arrivals, p.crew.futures = {}, {}, {}

@@ -233,12 +233,12 @@ end
 
 -- A function of another host's script, which comes as a message. One that cannot be had here fails each task, and says
 -- why.
-local function received(f)
+local function received(given, f)
     if type(f) ~= "string" then return f end
     local ok, value = pcall(core.decode, f, true)
     if ok then return value end
     if errors.is_error(value) and value.kind == "interrupted" then error(value, 0) end
-    local words = ("host %s cannot receive the function: %s"):format(require "luamp.hosts".name(), value)
+    local words = ("host %s cannot receive the function: %s"):format(given.host, value)
     return function() error(errors.new { kind = "unsendable", message = words }, 0) end
 end
 
@@ -259,7 +259,7 @@ function worker.hooks(given, is_process, number)
     return {
         prepare = function(mode, f, reader, is_measured)
             local call, is_whole
-            f = received(f)
+            f = received(given, f)
             if mode == "inherited" then
                 call, is_whole = inherited(given.from)
             else
@@ -298,7 +298,7 @@ function worker.main(board, id, given, number)
         if not ok then return refuse(board, id, failure(e)) end
     end
     core.worker.serve(board, id, worker.hooks(given, true, number), given.max_tasks)
-    if given.exit then received(given.exit)() end
+    if given.exit then received(given, given.exit)() end
 end
 
 return worker
