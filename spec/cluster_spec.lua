@@ -307,6 +307,22 @@ describe("what runs on other hosts", function()
         ]])
     end)
 
+    it_spans("has its own host alone in tasks and processes, wherever they run", function()
+        prints(("1 false "):rep(4) .. "3\n", [[
+            local function look()
+                local ok, e = pcall(mp.pool, { hosts = { 1 } })
+                assert(tostring(e):find("there is no host 1; there are ", 1, true), tostring(e))
+                return #mp.hosts() .. " " .. tostring(ok)
+            end
+            local said = { mp.process { target = function() mp.pool() return look() end }:start():result() }
+            for rank = 0, 2 do
+                local pool <close> = mp.pool { hosts = { rank } }
+                said[#said + 1] = pool:apply(look)
+            end
+            print(table.concat(said, " ") .. " " .. #mp.hosts())
+        ]])
+    end)
+
     it_spans("loses no message of a pool while another becomes garbage", function()
         prints("intact\n", [[
             local pool = mp.pool { hosts = { 1 } }

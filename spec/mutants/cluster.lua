@@ -108,4 +108,13 @@ return {
         filter = "loses no message",
         limit = 60,
     },
+    {
+        name = "a child believes that it has its parent's hosts",
+        file = "src/lua/luamp/hosts.lua",
+        from = "    if all and owner == core.getpid() then return all end",
+        to = "    if all then return all end",
+        spec = "spec/cluster_spec.lua",
+        filter = "its own host alone",
+        limit = 60,
+    },
 }

@@ -14,7 +14,7 @@ local options = require "luamp.options"
 local link = core.link
 local hosts = {}
 
-local all -- the list: the own host first
+local all, owner -- the list: the own host first; and the process that it is for
 local set -- the descriptor of their links
 
 -- The name of this process's host.
@@ -92,9 +92,10 @@ local function wait_for_hello(h, ours)
     end
 end
 
--- The list: of each its name, rank, number of usable CPUs; is_lost. Waits for those that are not there yet.
+-- The list: of each its name, rank, number of usable CPUs; is_lost. Waits for those that are not there yet. A child of
+-- the script has no links, so it has its own host alone, as what runs on other hosts has.
 function hosts.list()
-    if all then return all end
+    if all and owner == core.getpid() then return all end
     local list = { { rank = 0, name = hosts.name(), cpus = cpu.count(), is_here = true } }
     local _, size = link.rank()
     if hosts.are_there() and size > 1 then
@@ -107,7 +108,7 @@ function hosts.list()
         end
         for rank = 1, size - 1 do wait_for_hello(list[rank + 1], ours) end
     end
-    all = list
+    all, owner = list, core.getpid()
     return all
 end
 
