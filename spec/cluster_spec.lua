@@ -74,6 +74,30 @@ describe("a job of several ranks", function()
         assert.equal(0, launcher.watched("mp.map(print, {})").status)
     end)
 
+    it_spans("ends with a failure where luamp-mpirun was not told how the script ended", function()
+        local result = launcher.watched("print 'it ran'", { env = { LUAMP_MPI_PLUGIN = "/none" } })
+        assert.same({ 1, "" }, { result.status, result.stdout })
+        assert.matches("luamp%-mpirun: the script has not come to its end", result.stderr)
+        result = launcher.watched("os.exit(0)", { host = helper.lua }) -- is no luamp
+        assert.equal(1, result.status)
+    end)
+
+    it_spans("of one rank, or of none, ends with its status too", function()
+        assert.equal(3, launcher.watched("os.exit(3)", { n = 1 }).status)
+        assert.equal(3, launcher.watched("os.exit(3)", { env = { LUAMP_ENGINE = "local" } }).status)
+    end)
+
+    it_spans("has the options of mpirun that stand before luamp, and not the script's", function()
+        local function told(words)
+            return helper.run(("%s %s/bin/luamp-mpirun %s"):format(helper.host, launcher.root, words),
+                { env = { LUAMP_MPIRUN_PROGRAM = "echo" } }).stdout:match "%-%-map%-by ppr:1:node" ~= nil
+        end
+        assert.is_true(told "--hostfile h luamp job.lua -n 10")
+        assert.is_true(told "/x/luamp job.lua --map-by 3")
+        assert.is_false(told "--wdir /x/luamp -np 3 luamp job.lua")
+        assert.is_false(told "luamp job.lua : -np 2 luamp job.lua")
+    end)
+
     it_spans("is not launched where there is no mpirun, which is told in a line", function()
         local result = launcher.watched("print 'it ran'", { env = { LUAMP_MPIRUN_PROGRAM = "/none/mpirun" } })
         assert.same({ 127, "", "luamp-mpirun: cannot run /none/mpirun, of Open MPI: No such file or directory\n" },
