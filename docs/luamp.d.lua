@@ -1764,7 +1764,8 @@ function mp.cpu_count(options) end
 ---@field lost boolean
 
 ---The hosts of the script's pools: its own first, and under a launcher of MPI those of the other ranks, in the order
----of these. Raises when one of them runs another build of luamp.
+---of these. In a task, and in other processes than the script's: the own host alone, as rank 0.
+---Raises when one of them runs another build of luamp.
 ---@return mp.host[] hosts at least one
 function mp.hosts() end
 

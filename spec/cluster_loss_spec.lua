@@ -73,6 +73,18 @@ describe("what happens to a host that is only slow", function()
 end)
 
 describe("the script's own rank", function()
+    it_spans("may be killed, either of its processes: luamp-mpirun ends with a failure", function()
+        local env = { LUAMP_HOST_TIMEOUT = "2", LUAMP_MPIRUN_GRACE = "1" }
+        for _, whose in ipairs { "getppid", "getpid" } do
+            local result = launcher.watched(([[
+                mp.pool():apply(mp.sleep, 0)
+                os.execute("kill -KILL " .. mp.%s())
+                mp.sleep(60)
+            ]]):format(whose), { env = env })
+            assert.is_true(result.status ~= 0 and result.status ~= 124, result.status)
+        end
+    end)
+
     -- The job is run again, and again, until it ends by itself: no task that was told of is run a second time.
     it_spans("may be killed: what its journal has is not run again", function()
         local dir = helper.tmpdir()

@@ -74,6 +74,30 @@ describe("a job of several ranks", function()
         assert.equal(0, launcher.watched("mp.map(print, {})").status)
     end)
 
+    it_spans("ends with a failure where luamp-mpirun was not told how the script ended", function()
+        local result = launcher.watched("print 'it ran'", { env = { LUAMP_MPI_PLUGIN = "/none" } })
+        assert.same({ 1, "" }, { result.status, result.stdout })
+        assert.matches("luamp%-mpirun: the script has not come to its end", result.stderr)
+        result = launcher.watched("os.exit(0)", { host = helper.lua }) -- is no luamp
+        assert.equal(1, result.status)
+    end)
+
+    it_spans("of one rank, or of none, ends with its status too", function()
+        assert.equal(3, launcher.watched("os.exit(3)", { n = 1 }).status)
+        assert.equal(3, launcher.watched("os.exit(3)", { env = { LUAMP_ENGINE = "local" } }).status)
+    end)
+
+    it_spans("has the options of mpirun that stand before luamp, and not the script's", function()
+        local function told(words)
+            return helper.run(("%s %s/bin/luamp-mpirun %s"):format(helper.host, launcher.root, words),
+                { env = { LUAMP_MPIRUN_PROGRAM = "echo" } }).stdout:match "%-%-map%-by ppr:1:node" ~= nil
+        end
+        assert.is_true(told "--hostfile h luamp job.lua -n 10")
+        assert.is_true(told "/x/luamp job.lua --map-by 3")
+        assert.is_false(told "--wdir /x/luamp -np 3 luamp job.lua")
+        assert.is_false(told "luamp job.lua : -np 2 luamp job.lua")
+    end)
+
     it_spans("is not launched where there is no mpirun, which is told in a line", function()
         local result = launcher.watched("print 'it ran'", { env = { LUAMP_MPIRUN_PROGRAM = "/none/mpirun" } })
         assert.same({ 127, "", "luamp-mpirun: cannot run /none/mpirun, of Open MPI: No such file or directory\n" },
@@ -296,15 +320,50 @@ describe("what runs on other hosts", function()
     end)
 
     it_spans("ends with a pool that is garbage", function()
-        prints("6 0\n", [[
+        prints("6\n", [[
             local pids = {}
             for _, w in ipairs(mp.pool():stats().workers) do pids[#pids + 1] = w.pid end
             collectgarbage()
-            local alive = 0
-            for _, pid in ipairs(pids) do alive = alive + (io.open("/proc/" .. pid) and 1 or 0) end
-            print(#pids .. " " .. alive)
+            for _, pid in ipairs(pids) do
+                while io.open("/proc/" .. pid) do mp.sleep(0.01) end -- those of other hosts are not waited for
+            end
+            print(#pids)
         ]])
     end)
+
+    it_spans("has its own host alone in tasks and processes, wherever they run", function()
+        prints(("1 false "):rep(4) .. "3\n", [[
+            local function look()
+                local ok, e = pcall(mp.pool, { hosts = { 1 } })
+                assert(tostring(e):find("there is no host 1; there are ", 1, true), tostring(e))
+                return #mp.hosts() .. " " .. tostring(ok)
+            end
+            local said = { mp.process { target = function() mp.pool() return look() end }:start():result() }
+            for rank = 0, 2 do
+                local pool <close> = mp.pool { hosts = { rank } }
+                said[#said + 1] = pool:apply(look)
+            end
+            print(table.concat(said, " ") .. " " .. #mp.hosts())
+        ]])
+    end)
+
+    it_spans("loses no message of a pool while another becomes garbage", function()
+        prints("intact\n", [[
+            local pool = mp.pool { hosts = { 1 } }
+            local function many() -- whose decoding lasts for some cycles of the collector
+                local list = {}
+                for i = 1, 50000 do list[i] = { i, { i } } end
+                return list
+            end
+            for _ = 1, 8 do
+                mp.pool { hosts = { 1 } }:close()
+                local list = pool:apply(many)
+                for i = 1, 50000 do assert(list[i][1] == i and list[i][2][1] == i) end
+            end
+            print "intact"
+        ]])
+    end)
+
 
     it_spans("grows and shrinks with its pool", function()
         prints("6 3 12\n", [[

@@ -25,6 +25,7 @@
 #define TAKEN "LUAMP_RANK"
 #define ENGINE "LUAMP_ENGINE"
 #define PLUGIN "LUAMP_MPI_PLUGIN"
+#define WATCHED "LUAMP_MPIRUN" /* by luamp-mpirun, which an agent tells the script's end */
 #define PATIENCE "LUAMP_HOST_TIMEOUT"
 #define SHORTEST_PATIENCE 0.1
 #define DEFAULT_PATIENCE 10.0 /* seconds */
@@ -118,7 +119,8 @@ static int is_rank(ranks *r) {
         return 0;
     }
     name_rank(r, name);
-    return (taken == NULL || strcmp(taken, name) != 0) && (r->size > 1 || wanted != NULL);
+    return (taken == NULL || strcmp(taken, name) != 0) &&
+           (r->size > 1 || wanted != NULL || getenv(WATCHED) != NULL);
 }
 
 /* --- the plug-in ------------------------------------------------------------------- */
@@ -142,14 +144,14 @@ static void find_plugin(char path[static PATH_MAX + 64]) {
     }
 }
 
-static mp_agent_run *open_plugin(void) {
+static mp_agent_run *open_plugin(int size) {
     char path[PATH_MAX + 64];
     find_plugin(path);
     void *plugin = dlopen(path, RTLD_NOW | RTLD_GLOBAL);
     if (plugin == NULL)
-        refuse("there are several ranks, and the plug-in for MPI cannot be loaded: %s (" ENGINE
+        refuse("%s, and the plug-in for MPI cannot be loaded: %s (" ENGINE
                "=local runs the script in each of them)",
-               dlerror());
+               size > 1 ? "there are several ranks" : "there is a launcher", dlerror());
     void *run = dlsym(plugin, MP_AGENT_SYMBOL);
     if (run == NULL)
         refuse("%s is no plug-in of luamp", path);
@@ -237,7 +239,7 @@ void cluster_take_over(void) {
     ranks r;
     if (!is_rank(&r))
         return;
-    mp_agent_run *run = open_plugin();
+    mp_agent_run *run = open_plugin(r.size);
     patience(); /* a wrong one is told by all */
     int *of_child = calloc((size_t)r.size, sizeof(int)),
         *of_agent = calloc((size_t)r.size, sizeof(int));

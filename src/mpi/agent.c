@@ -377,8 +377,7 @@ struct attributes {
 
 /*
 ** Short sleeps are to be short; and who yields gives up the rest of a time slice: from Linux 6.18
-*on
-** for good, so that whoever has yielded a thousand times in an idle second would be let run when
+** on for good, so that whoever has yielded a thousand times in an idle second would be let run when
 ** those who compute have had as many slices of 3 ms. With slices of 100 us (from Linux 6.12 on;
 ** before that yielding costs no more than a turn) it is a tenth of a second at most, and WATCH
 ** bounds it. MPI is to yield in none of its tests.
@@ -407,8 +406,7 @@ static void leave_at_alarm(int signo) {
 }
 
 /* Where it has asked for that: luamp-mpirun ends a launcher that waits for what is lost, and one
- *that recovers
- ** has no exit status of its own. */
+ * that recovers has no exit status of its own. */
 static void tell_end(void) {
     if (agent.job->rank == 0 && getenv("LUAMP_MPIRUN") != NULL)
         fprintf(stderr, "\001luamp-end %d\n", agent.status);

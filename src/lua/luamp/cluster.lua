@@ -50,6 +50,7 @@ function cluster.new(n, name, given, process_options, list)
     if given.output == "ordered" and list[2] then
         options.misuse("mp.pool", "option 'output' cannot be \"ordered\" on several hosts")
     end
+    c.farewell = link.message("kill", c.number)
     look_for_modules(false)
     local first = 0
     for i, h in ipairs(list) do -- an order may be refused: before any process is made
@@ -420,18 +421,21 @@ function methods.is_gone(c)
     return c.inner:is_gone() and are_others_over(c)
 end
 
--- Ends all workers at once, and waits for that. A pool that is garbage is not in the list of messages' receivers any
--- more, and is to hear the answers.
-function methods.kill(c)
-    side.by_number[c.number] = c
+local function kill_all(c)
     c.is_closing = true
     for _, s in ipairs(c.others) do
-        if not side.is_over(s) then side.send(s, "kill", c.number) end
+        if not side.is_over(s) then hosts.send(s.host, c.farewell) end
         for _, task in ipairs(side.list_out(s)) do side.note_in(c, task) end
     end
     c:tell()
     c.inner:kill()
     c.again = {}
+end
+
+-- Ends all workers at once, and waits for that.
+function methods.kill(c)
+    side.by_number[c.number] = c
+    kill_all(c)
     for _, s in ipairs(c.others) do
         while not side.is_over(s) do
             core.poll({ hosts.set() }, core.deadline(LOOK))
@@ -442,6 +446,14 @@ function methods.kill(c)
             s.inbox = {}
         end
     end
+    close_set(c)
+end
+
+-- The same from a finalizer, which may run while another pool's message is being taken: nothing is read here, so the
+-- ends of the workers on other hosts are not waited for.
+function methods.abandon(c)
+    side.by_number[c.number] = nil
+    kill_all(c)
     close_set(c)
 end
 

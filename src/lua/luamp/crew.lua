@@ -366,6 +366,9 @@ function methods.kill(c)
     end
 end
 
+-- The same from the finalizer of its pool.
+methods.abandon = methods.kill
+
 local gone = {}
 
 -- Gives the board back, when no worker is left and no task: its memory is the next pool's at once, and

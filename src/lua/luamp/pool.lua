@@ -277,7 +277,7 @@ end
 class.__gc = function(object)
     local p = core.state(object, class)
     if p and p.owner == core.getpid() and p.phase ~= "terminated" then
-        p.crew:kill()
+        p.crew:abandon()
         future.report_unasked(p.dispatch)
     end
 end

@@ -312,6 +312,8 @@ function methods.kill(c)
     c.null = nil
 end
 
+methods.abandon = methods.kill
+
 function methods.state_of(c)
     local w = c.workers[1]
     return { statistics.of_worker(c, w, { id = 1, pid = core.getpid(), state = c.running and "busy" or "idle",
