@@ -480,6 +480,27 @@ describe("what goes to another host", function()
     end)
 end)
 
+describe("tasks of a pool over several hosts", function()
+    it_spans("may end their pool by what they are made of, as on one host", function()
+        prints("cancelled\ncancelled\ntrue\n", [[
+            local function told(...) print(select(2, pcall(...)).kind) end
+            local pool = mp.pool(6)
+            local list = setmetatable({ n = 5 }, { __index = function(_, i)
+                if i == 3 then pool:terminate() end
+                return i
+            end })
+            told(pool.map, pool, math.abs, list)
+            local sender = setmetatable({}, { __mp_send = function() pool:terminate() return tonumber, "3" end })
+            pool = mp.pool(6)
+            told(pool.map, pool, math.abs, { 1, sender, 3 })
+            pool = mp.pool(6)
+            pool:submit(math.abs, 2):wait()
+            local ok, fut = pcall(pool.submit, pool, math.abs, sender)
+            print(ok and fut:is_cancelled())
+        ]])
+    end)
+end)
+
 describe("a job that is launched wrongly", function()
     local function refused(words, options)
         local result = launcher.run("print 'it ran'", options)

@@ -422,7 +422,7 @@ function methods.is_gone(c)
 end
 
 local function kill_all(c)
-    c.is_closing = true
+    c.is_closing, c.is_over = true, true
     for _, s in ipairs(c.others) do
         if not side.is_over(s) then hosts.send(s.host, c.farewell) end
         for _, task in ipairs(side.list_out(s)) do side.note_in(c, task) end

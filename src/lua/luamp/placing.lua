@@ -50,6 +50,9 @@ local function put_bytes(c, s, call, limit, chunk, excluded, attempt, index, byt
     return slot
 end
 
+-- Items are read, and hooks of what is sent run, while a task is made: these may end the pool. Then there is no place.
+local ENDED <const> = "the pool was terminated"
+
 local plain = { number = true, string = true, boolean = true, ["nil"] = true }
 
 -- Whether another host could have the values. What could not is not given to this one either: it would be chance.
@@ -68,10 +71,12 @@ function methods.put(c, call, limit, chunk, excluded, attempt, index, ...)
     if not place then return false end
     if place == true then
         if not can_travel(...) then return nil end
+        if c.is_over then return nil, ENDED end
         c.n_told = c.n_told + 1
         return c.inner:put(call, limit, chunk, excluded, attempt, index, ...)
     end
     local bytes = link.message(...)
+    if c.is_over then return nil, ENDED end
     if not bytes then return nil end
     return put_bytes(c, place, call, limit, chunk, excluded, attempt, index, bytes)
 end
@@ -81,7 +86,9 @@ function methods.put_parcel(c, call, limit, chunk, excluded, attempt, index, par
     if not place then return false end
     local bytes = parcel
     if place ~= true then bytes = link.message(core.unpack(parcel)) end
-    if place ~= true and bytes then
+    if c.is_over then
+        return false
+    elseif place ~= true and bytes then
         return put_bytes(c, place, call, limit, chunk, excluded, attempt, index, bytes)
     elseif place ~= true then
         return false, "an object that the processes of this host share cannot be sent to another host"
@@ -137,8 +144,10 @@ end
 local function feed_there(c, s, call, limit, chunk, attempt, from, last, list, most, goes_on)
     local items, n, raised = read_items(list, from, last)
     if raised ~= nil and n == 0 then return from, false, true, raised end
+    if c.is_over then return from, false end
     if most == 0 or not is_data(items[1]) then
         local bytes = link.message(items[1])
+        if c.is_over then return from, false end
         if not bytes then return from, true end
         put_bytes(c, s, call, limit, chunk, 0, attempt, from, bytes)
         return from + 1, false
@@ -147,6 +156,7 @@ local function feed_there(c, s, call, limit, chunk, attempt, from, last, list, m
         if not is_data(items[i]) then n = i - 1 break end
     end
     local bytes, n_sent = longest_message(items, n)
+    if c.is_over then return from, false end
     if n_sent == 0 then return from, true end
     side.put_there(c, s, { slot = side.new_slot(c), call = call, id = c.ids[call], limit = limit, chunk = chunk,
         excluded = 0, attempt = attempt, index = from, last = from + n_sent - 1, most = most, goes_on = goes_on,
@@ -170,6 +180,7 @@ end
 -- A stretch for this host: as feed of a board.
 local function feed_here(c, call, limit, chunk, excluded, attempt, from, last, list, most, goes_on)
     local n, has_raised, raised = count_travelling(list, from, last)
+    if c.is_over then return from, false, 0 end
     if n == 0 then return from, not has_raised, 0, nil, has_raised, raised end
     return c.inner:feed(call, limit, chunk, excluded, attempt, from, from + n - 1, list, most, goes_on)
 end
@@ -177,7 +188,7 @@ end
 -- feed(call, limit, chunk, excluded, attempt, from, last, list, most, goes_on): as of a board.
 function methods.feed(c, call, limit, chunk, excluded, attempt, from, last, list, most, goes_on)
     local n_slots = 0
-    while from <= last do
+    while from <= last and not c.is_over do
         local place = placing.next_place(c)
         local to = most > 0 and math.min(last, from + most - 1) or from
         if not place then break end
