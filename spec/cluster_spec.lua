@@ -499,6 +499,28 @@ describe("tasks of a pool over several hosts", function()
             print(ok and fut:is_cancelled())
         ]])
     end)
+
+    it_spans("leave what is known of them with a pool that has ended, however often it is asked", function()
+        prints(("6 6 12 true\n"):rep(4), [[
+            for _, how in ipairs { "terminate", "close" } do
+                local pool = mp.pool(6)
+                pool:map(math.abs, mp.range(1, 12), { chunksize = 1 })
+                local done = pool:submit(math.abs, 1)
+                done:wait()
+                pool[how](pool)
+                pool:join()
+                for _ = 1, 2 do
+                    local ids, n, tasks = {}, 0, 0
+                    for _, w in ipairs(pool:stats().workers) do
+                        ids[w.id], n, tasks = true, n + 1, tasks + w.tasks
+                    end
+                    local n_ids = 0
+                    for id in pairs(ids) do n_ids = n_ids + (id <= 6 and 1 or 0) end
+                    print(n .. " " .. n_ids .. " " .. tasks - 1 .. " " .. tostring(#mp.wait({ done:pollfd() }, 0) == 1))
+                end
+            end
+        ]])
+    end)
 end)
 
 describe("a job that is launched wrongly", function()

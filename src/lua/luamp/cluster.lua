@@ -189,7 +189,10 @@ end
 
 on["end"] = take_end
 
-function on.told(_, s, token, figures) s.last, s.last_token = figures, token end
+function on.told(_, s, token, figures)
+    s.last_token = token
+    side.note_figures(s, figures)
+end
 
 -- Its workers cannot live. Others may do better; where there are none, that is why.
 function on.broken(c, s, e)
@@ -198,7 +201,8 @@ function on.broken(c, s, e)
 end
 
 function on.gone(_, s, figures)
-    s.state, s.last = "gone", figures
+    s.state = "gone"
+    side.note_figures(s, figures)
 end
 
 -- What is in the inboxes, and how many tasks have ended.
@@ -372,7 +376,7 @@ end
 
 function methods.watch(c, is_for_others)
     local fd = c.inner:watch(is_for_others)
-    if fd < 0 then return fd end
+    if fd < 0 or c.has_left then return fd end -- for nothing comes any more
     c.set = c.set or assert(link.set())
     if c.watched ~= fd then
         link.add(c.set, fd)
@@ -441,6 +445,7 @@ function methods.kill(c)
             core.poll({ hosts.set() }, core.deadline(LOOK))
             side.read_hosts(c)
             for _, message in ipairs(s.inbox) do
+                if message[2] == "gone" then side.note_figures(s, message[4]) end
                 if message[2] == "gone" or message[2] == "refused" then s.state = "gone" end
             end
             s.inbox = {}
@@ -459,6 +464,7 @@ end
 
 function methods.leave(c)
     c.inner:leave()
+    c.has_left = true
     close_set(c)
     side.by_number[c.number] = nil
 end

@@ -27,7 +27,8 @@ local function ask(c)
             for i = #s.inbox, 1, -1 do
                 local message = s.inbox[i]
                 if message[2] == "told" then
-                    s.last_token, s.last = message[4], message[5]
+                    s.last_token = message[4]
+                    side.note_figures(s, message[5])
                     table.remove(s.inbox, i)
                 end
             end
@@ -42,7 +43,6 @@ function methods.state_of(c)
     for _, s in ipairs(c.others) do
         local last = s.last or { workers = {}, running = 0, restarts = 0 }
         for _, w in ipairs(s.host.is_lost and {} or statistics.copies(last.workers)) do
-            w.id, w.host = side.worker_number(s, w.id), s.host.name
             list[#list + 1] = w
         end
         running, c.restarts = running + last.running, c.restarts + last.restarts

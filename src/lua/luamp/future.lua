@@ -224,7 +224,7 @@ end
 -- fut:pollfd(): a descriptor that is readable when it has ended, or may have: to look, in a call of luamp, says so.
 function methods.pollfd(fut)
     check(fut, "pollfd")
-    if fut.pool.crew.is_cluster then return fut.pool.dispatch:pollfd() end
+    if fut.phase == "pending" and fut.pool.crew.is_cluster then return fut.pool.dispatch:pollfd() end
     if not fut.signal then
         fut.pool.dispatch:pollfd() -- by which workers tell
         core.future.watch(fut)

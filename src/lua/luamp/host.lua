@@ -291,8 +291,7 @@ end
 -- --- the loop ----------------------------------------------------------------------
 
 local function leave(p)
-    local last = p.is_killed and { workers = {}, share = { 0, 0, 0, 0, 0, 0 }, slowest = {}, usage = { 0, 0 },
-        restarts = p.crew.restarts, now = core.clock(), running = 0 } or figures(p)
+    local last = figures(p)
     pools[p.number] = nil
     if not p.is_killed then p.crew:leave() end
     send("gone", p.number, last)

@@ -37,6 +37,12 @@ end
 -- A number of workers of that host, as the pool has it now: after those of the hosts before it.
 function side.worker_number(s, id) return s.first + id end
 
+-- What that host has told of its workers and their tasks, whose numbers are the pool's from here on.
+function side.note_figures(s, figures)
+    for _, w in ipairs(figures.workers) do w.id, w.host = side.worker_number(s, w.id), s.host.name end
+    s.last = figures
+end
+
 function side.send(s, ...)
     hosts.send(s.host, (hosts.message("mp.pool", "argument %d", ...)))
 end
