@@ -521,6 +521,21 @@ describe("tasks of a pool over several hosts", function()
             end
         ]])
     end)
+
+    it_spans("are refused with the culprit, also when they may run again or wait", function()
+        local said = printed [[
+            local q = mp.queue()
+            local pool <close> = mp.pool(6)
+            for _ = 1, 12 do -- wherever it would go
+                local ok, e = pcall(function()
+                    return pool:submit { target = math.abs, args = { 1, q }, retries = 1 }:result()
+                end)
+                print((tostring(e):match "^[^\n]*"))
+            end
+        ]]
+        assert.equal(12, select(2, said:gsub("pool:submit: cannot send argument 2: it is shared by the processes of this "
+            .. "host %(mp.queue%); send what it holds; on another host it is not there\n", "")), said)
+    end)
 end)
 
 describe("a job that is launched wrongly", function()

@@ -64,6 +64,8 @@ local function can_travel(...)
     return true
 end
 
+function methods.can_travel(_, ...) return can_travel(...) end
+
 -- put(call, limit, chunk, excluded, attempt, index, ...): the slot; false when there is no room; nil for what cannot be
 -- sent, and why, if that is no matter of the values.
 function methods.put(c, call, limit, chunk, excluded, attempt, index, ...)

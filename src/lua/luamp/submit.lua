@@ -248,12 +248,18 @@ local function end_with_pool(fut)
     future.failed(fut, errors.new { kind = "cancelled", message = fut.terms.where .. " was cancelled" }, true)
 end
 
+-- The values as they wait; nil where they cannot be sent to each host that the pool has.
+local function parcel_of(crew, ...)
+    if crew.can_travel and not crew:can_travel(...) then return nil end
+    return core.pack(...)
+end
+
 -- The task, as it is now, waits until it is its turn and there is room: perhaps at once, before less
 -- urgent ones. While the board is full one looks now and then whether something has ended there.
 local function wait_in_line(s, fut, f, ...)
     local d = s.d
     local parcel
-    if fut.kept ~= NOT_KEPT then parcel = core.pack(...) else parcel = core.pack(f, ...) end
+    if fut.kept ~= NOT_KEPT then parcel = parcel_of(d.crew, ...) else parcel = parcel_of(d.crew, f, ...) end
     if not parcel then return refuse(s, fut, f, ...) end
     if fut.pool.phase ~= "open" then return end_with_pool(fut) end
     set(fut, "parcel", parcel)
