@@ -536,6 +536,16 @@ describe("tasks of a pool over several hosts", function()
         assert.equal(12, select(2, said:gsub("pool:submit: cannot send argument 2: it is shared by the processes of this "
             .. "host %(mp.queue%); send what it holds; on another host it is not there\n", "")), said)
     end)
+
+    it_spans("go to a worker of another host that has nothing to do, and not behind one that runs here", function()
+        prints("done\n", [[
+            local pool = mp.pool { workers = 2, hosts = { 0, 1 } }
+            pool:submit(mp.sleep, 60)
+            repeat until pool:stats().workers[1].state == "busy"
+            print(pool:submit(math.abs, -1):wait(20) and "done" or "waits")
+            pool:terminate()
+        ]])
+    end)
 end)
 
 describe("a job that is launched wrongly", function()

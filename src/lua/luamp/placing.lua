@@ -20,14 +20,25 @@ local function has_room_here(c)
     return c.n_here > 0 and c.inner:n_waiting() < c.n_here
 end
 
+-- Whether a task that is put here now is not behind one that runs.
+local function is_anyone_idle_here(c)
+    local n_idle, n_waiting = 0, c.inner:n_waiting()
+    for id = 1, c.n_here do
+        if not c.inner:is_busy(id) then n_idle = n_idle + 1 end
+        if n_idle > n_waiting then return true end
+    end
+    return false
+end
+
 -- Where the next task goes: true is here, a side another host; nil when nobody is free. Who has room for most goes
--- first, and this host before others.
+-- first, and this host before others, but a worker that has nothing to do before one that is to take it later.
 function placing.next_place(c)
-    if has_room_here(c) then return true end
     local best, most = nil, 0
     for _, s in ipairs(c.others) do
         if s.state == "serves" and s.credit > most * s.n then best, most = s, s.credit / s.n end
     end
+    local is_idle_there = best and best.n_out < best.n
+    if has_room_here(c) and (not is_idle_there or is_anyone_idle_here(c)) then return true end
     return best
 end
 
