@@ -18,12 +18,12 @@ endif()
 
 # Specs that measure time, fill the machine, or leave things in /dev/shm for
 # the watch to find, run while no other does.
-set(alone cluster_loss cluster_net cluster_slurm dict_kills named_buffer sync_kills queue_kills lock_kills journal_kills pool_kills pool_volume short_memory
+set(alone cluster_jobs cluster_loss cluster_net cluster_slurm dict_kills named_buffer sync_kills queue_kills lock_kills journal_kills pool_kills pool_volume short_memory
   run outcome death collector heap crowd trees moments signals forkserver_kills)
 # Specs that mostly wait: more of them than there are processors run at a time.
 set(waiting deadlock timeout output limits orphans pool_orphans)
 # Specs that take longer than the others may: name=seconds.
-set(slow advice=300 allocation=300 bench=600 cells=300 cluster=400 cluster_loss=300 cluster_net=300 cluster_slurm=300
+set(slow advice=300 allocation=300 bench=600 cells=300 cluster=400 cluster_jobs=2400 cluster_loss=300 cluster_net=300 cluster_slurm=300
   collector=600 command=300 crowd=600 deadlock=300 dict=300
   dict_kills=600 event_loop=300 forkserver_kills=300 handler=300 heap=600 instructions=900 interrupt=300 journal=900
   journal_file=300 journal_kills=600 linear=300 lock_kills=600 log=300 memory=900 model=900 moments=300 orphans=300
@@ -50,7 +50,7 @@ endif()
 
 # Specs that say the same under every host: of files, texts and the program, and those that kill
 # processes by the hundred, or fill memory.
-set(once cluster cluster_loss cluster_net cluster_slurm cluster_values cluster_workers crowd collector deadlock dict_kills examples forkserver_kills heap journal_kills layers linear lock_kills mutants outcome
+set(once cluster cluster_jobs cluster_loss cluster_net cluster_slurm cluster_tasks cluster_values cluster_workers crowd collector deadlock dict_kills examples forkserver_kills heap journal_kills layers linear lock_kills mutants outcome
   pool_examples pool_kills pool_volume program property queue_kills queue_memory readme scope shared_property short_memory sync_kills
   tutorial types)
 # With sanitizers: the specs that bring data and processes through most of the C code. The others say

@@ -115,6 +115,7 @@ describe("of tails", function()
     end
 
     it("is told of a long task that began late", function()
+        helper.needs_one_host "is about when workers of this host idled"
         with_pool(2, function(pool)
             pool:map(mp.sleep, sleeps(20, 0.04, 0.6), { chunksize = 1 })
             local piece = has(pool, "tails")
@@ -131,6 +132,7 @@ describe("of tails", function()
     end)
 
     it("is told of one long task, which no order helps, and of a group of items", function()
+        helper.needs_one_host "is about when workers of this host idled"
         with_pool(2, function(pool)
             pool:map(mp.sleep, { 0.5, 0, 0, 0.01 }, { chunksize = 1 })
             assert.matches("Its task 1 alone took 50%d.%d ms: it is to be divided, no order helps$",
@@ -166,6 +168,7 @@ end)
 
 describe("of workers that idle", function()
     it("is told where calls have fewer tasks than workers", function()
+        helper.needs_one_host "is about when workers of this host idled"
         with_pool(4, function(pool)
             pool:map(mp.sleep, { 0.4 })
             local piece = has(pool, "idle")

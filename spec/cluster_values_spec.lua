@@ -1,12 +1,7 @@
 -- cluster_values_spec.lua: what functions and items are on another host: the same as on one, whatever was sent before.
 local launcher = require "spec.launcher"
 
-local it_spans = launcher.it
-
-local function prints(expected, text)
-    local result = launcher.run(text)
-    assert.same({ 0, expected, "" }, { result.status, result.stdout, result.stderr })
-end
+local it_spans, prints = launcher.it, launcher.prints
 
 describe("what another host was sent before", function()
     it_spans("does not stay there: globals are as they are now, of calls, init and items", function()

@@ -1,12 +1,7 @@
 -- cluster_workers_spec.lua: the workers of a pool on several hosts: how many there are, and their numbers.
 local launcher = require "spec.launcher"
 
-local it_spans = launcher.it
-
-local function prints(expected, text)
-    local result = launcher.run(text)
-    assert.same({ 0, expected, "" }, { result.status, result.stdout, result.stderr })
-end
+local it_spans, prints = launcher.it, launcher.prints
 
 describe("a pool on several hosts", function()
     it_spans("has as many workers as it was told, with numbers from 1 on, also where hosts had none before", function()

@@ -129,6 +129,7 @@ end)
 
 describe("a priority", function()
     it("goes ahead of tasks that were lined up, wherever these were", function()
+        helper.needs_one_host "shares a queue with its tasks"
         with_pool(2, function(pool) -- one worker is kept busy, and the other one has all the rest
             local gates, begun = { mp.queue(), mp.queue() }, mp.queue()
             local busy = {}
@@ -147,6 +148,7 @@ describe("a priority", function()
     end)
 
     it("lets the lowest begin first, and equal ones in the order of submission", function()
+        helper.needs_one_host "shares a queue with its tasks"
         with_pool(1, function(pool)
             local begun, gate, order = mp.queue(), mp.queue(), mp.queue()
             local first, futures = pool:submit(held, begun, gate), {}
@@ -163,6 +165,7 @@ describe("a priority", function()
     end)
 
     it("goes ahead of what waits on the board, also when that is full", function()
+        helper.needs_one_host "shares a queue with its tasks"
         with_pool(1, function(pool)
             local begun, gate, order = mp.queue(), mp.queue(), mp.queue()
             pool:submit(held, begun, gate)
@@ -193,6 +196,7 @@ describe("pool:map_async", function()
     end)
 
     it("fails as map does, and is cancelled as a whole", function()
+        helper.needs_one_host "shares a queue with its tasks"
         with_pool(2, function(pool)
             local fut = pool:map_async(function(x) return x == 3 and error("three", 0) end, numbers(5))
             failure({ message = "three", task = 3 }, fut.result, fut)
@@ -211,6 +215,7 @@ end)
 
 describe("a future", function()
     it("tells what becomes of its task", function()
+        helper.needs_one_host "shares a queue with its tasks"
         with_pool(1, function(pool)
             local begun, gate = mp.queue(), mp.queue()
             local first, second = pool:submit(held, begun, gate, "it"), pool:submit(square, 3)
@@ -233,6 +238,7 @@ describe("a future", function()
     end)
 
     it("has a descriptor that is readable when it has ended", function()
+        helper.needs_one_host "shares a queue with its tasks"
         with_pool(1, function(pool)
             local begun, gate = mp.queue(), mp.queue()
             local fut = pool:submit(held, begun, gate)
@@ -250,6 +256,7 @@ describe("a future", function()
     end)
 
     it("has a time limit that holds while this process does other things", function()
+        helper.needs_one_host "shares a queue with its tasks"
         with_pool({ workers = 1, timeout = 0.3 }, function(pool)
             local begun = mp.queue()
             local fut = pool:submit(held, begun, mp.queue())
@@ -290,6 +297,7 @@ end)
 
 describe("future:cancel", function()
     it("keeps a task from beginning", function()
+        helper.needs_one_host "shares a queue with its tasks"
         with_pool(1, function(pool)
             local begun, gate, seen = mp.queue(), mp.queue(), mp.queue()
             local first, second = pool:submit(held, begun, gate), pool:submit(function() seen:put(true) end)
@@ -307,6 +315,7 @@ describe("future:cancel", function()
     end)
 
     it("stops a running one, with its children", function()
+        helper.needs_one_host "shares a queue with its tasks"
         with_pool(1, function(pool)
             local q = mp.queue()
             local fut = pool:submit(function()
@@ -332,6 +341,7 @@ describe("future:cancel", function()
     end)
 
     it("of one that ends just then touches no other", function()
+        helper.needs_one_host "shares a queue with its tasks"
         with_pool(1, function(pool)
             local begun = mp.queue()
             local function spin(seconds, q)
@@ -375,6 +385,7 @@ describe("future:on_done", function()
     }
     for what, wait in pairs(waits) do
         it("is called once with the future, in this process, during " .. what, function()
+            helper.needs_one_host "shares a queue with its tasks"
             with_pool(2, function(pool)
                 local q, p <close> = mp.queue(), mp.process { target = mp.sleep, args = { 60 }, daemon = true }:start()
                 local other = pool:submit(mp.sleep, 60)
@@ -519,6 +530,7 @@ end)
 
 describe("a running task with a priority", function()
     it("that is cancelled makes way for more urgent ones, each of which runs once", function()
+        helper.needs_one_host "shares a queue with its tasks"
         with_pool(1, function(pool)
             local begun, done = mp.queue(), mp.queue()
             for _ = 1, 5 do

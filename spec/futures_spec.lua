@@ -19,6 +19,7 @@ end
 
 describe("several futures:", function()
     it("mp.as_completed gives each once, as they end", function()
+        helper.needs_one_host "shares a queue with its tasks"
         with_pool(2, function(pool)
             local begun, gate = mp.queue(), mp.queue()
             local slow = pool:submit(held, begun, gate, "slow")
@@ -37,6 +38,7 @@ describe("several futures:", function()
     end)
 
     it("mp.as_completed raises kind pending when time ends first", function()
+        helper.needs_one_host "has a task that may wait behind another one on its host"
         with_pool(2, function(pool)
             local slow, fast = pool:submit(mp.sleep, 60), pool:submit(square, 1)
             local seen = {}
@@ -49,6 +51,7 @@ describe("several futures:", function()
     end)
 
     it("mp.wait gives those that have ended, in the order of the list", function()
+        helper.needs_one_host "has a task that may wait behind another one on its host"
         with_pool(2, function(pool)
             local a, b, c = pool:submit(mp.sleep, 60), pool:submit(fail, "x"), pool:submit(square, 1)
             assert.same({}, mp.wait({ a }, 0.02))
@@ -66,6 +69,7 @@ describe("several futures:", function()
     end)
 
     it("mp.wait takes them together with other things", function()
+        helper.needs_one_host "shares a queue with its tasks"
         with_pool(2, function(pool)
             local q, begun, gate = mp.queue(), mp.queue(), mp.queue()
             local fut = pool:submit(held, begun, gate)
@@ -86,6 +90,7 @@ describe("several futures:", function()
     end)
 
     it("mp.all gives first results in the order of the list", function()
+        helper.needs_one_host "shares a queue with its tasks"
         with_pool(2, function(pool)
             local begun, gate = mp.queue(), mp.queue()
             local a, b, c = pool:submit(held, begun, gate, "a"), pool:submit(square, 2), pool:submit(function() end)
@@ -111,6 +116,7 @@ describe("several futures:", function()
     end)
 
     it("mp.as_completed looks at few for each that ends", function()
+        helper.needs_one_host "counts what the pool of one host costs"
         pools.with(2, function(pool)
             local futures, n, seen = {}, 0, 0
             for i = 1, 1000 do futures[i] = pool:submit(function() mp.sleep(0.0005) end) end
@@ -136,6 +142,7 @@ describe("several futures:", function()
     end)
 
     it("mp.all raises the first failure, without waiting for the others", function()
+        helper.needs_one_host "has a task that may wait behind another one on its host"
         with_pool(2, function(pool)
             local slow, t = pool:submit(mp.sleep, 60), mp.clock()
             failure({ message = "bad" }, mp.all, { slow, pool:submit(fail, "bad") })

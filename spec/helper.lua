@@ -224,6 +224,11 @@ function helper.needs_fork(why)
     if helper.method ~= "fork" then pending("by fork alone: " .. why) end
 end
 
+-- A test that means nothing where the pool's workers are on several hosts, that is as a job, is pending there.
+function helper.needs_one_host(why)
+    if #require "luamp".hosts() > 1 then pending("on one host alone: it " .. why) end
+end
+
 -- A test that runs the host by another user is pending where that one cannot reach
 -- it: a tree may lie where only root can read. `user` is the command's beginning.
 function helper.needs_reachable_host(user)

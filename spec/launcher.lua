@@ -46,6 +46,17 @@ function launcher.run(text, options)
     return helper.run(command, { env = launcher.environment(options.env), cwd = options.cwd })
 end
 
+-- What the script prints as a job; it must end well.
+function launcher.printed(text, options)
+    local result = launcher.run(text, options)
+    assert.same({ 0, "" }, { result.status, result.stderr })
+    return result.stdout
+end
+
+function launcher.prints(expected, text, options)
+    assert.equal(expected, launcher.printed(text, options))
+end
+
 -- The same by luamp-mpirun.
 function launcher.watched(text, options)
     options = options or {}

@@ -26,6 +26,7 @@ describe("pool:apply", function()
     end)
 
     it("gives what is one value or none, short or long, soon or late", function()
+        helper.needs_one_host "shares a queue with its tasks"
         with_pool(2, function(pool)
             local list = { 7, "short", ("long"):rep(100000), false, { 1, { 2 } }, 0.5 }
             for _, value in ipairs(list) do
@@ -65,6 +66,7 @@ describe("pool:apply", function()
     end)
 
     it("takes no result of others, which go on", function()
+        helper.needs_one_host "shares a queue with its tasks"
         with_pool(2, function(pool)
             local gate = mp.queue()
             local waits = pool:submit(function() return gate:get() end)
@@ -81,6 +83,7 @@ describe("pool:apply", function()
     end)
 
     it("takes no result of a call that goes on: the one before its own in the only worker", function()
+        helper.needs_one_host "shares a queue with its tasks"
         with_pool(1, function(pool)
             local gate, n = mp.queue(), 0
             for i, x in pool:imap(function(i) return i == 2 and gate:get() or i end, { 1, 2 }, { chunksize = 1 }) do

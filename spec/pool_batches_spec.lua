@@ -21,6 +21,7 @@ end
 
 describe("tasks that go together", function()
     it("are shared with a worker that has nothing to do, where one of them is slow", function()
+        helper.needs_one_host "shares a queue with its tasks"
         for _, chunksize in ipairs { false, 7, 100 } do
             with_pool(2, function(pool)
                 local gate, done = mp.queue(), mp.queue()
@@ -40,6 +41,7 @@ describe("tasks that go together", function()
     end)
 
     it("are each begun once, and one is lost with its worker", function()
+        helper.needs_one_host "shares a queue with its tasks"
         with_pool(2, function(pool)
             local begun = mp.queue()
             local list, failures = pool:map(function(i)
@@ -79,6 +81,7 @@ describe("tasks that go together", function()
     end)
 
     it("give results of any size, and handles", function()
+        helper.needs_one_host "shares a queue with its tasks"
         with_pool(2, function(pool)
             pool:map(math.abs, numbers(100))
             local before = mp.memory().kinds
@@ -124,6 +127,7 @@ describe("tasks that go together", function()
 
     -- By one worker: with another one that has nothing to do some would be shared, and so sent a second time.
     it("are encoded once each: the hook of an item that does not fit into a batch is called once", function()
+        helper.needs_one_host "counts encodings: other hosts need another one"
         with_pool(1, function(pool)
             local n, called, items = 4000, {}, {}
             local function size_of(i) return i % 200 == 0 and 2000 or i % 50 end -- of a batch, 1,024 at most
@@ -159,6 +163,7 @@ describe("tasks that go together", function()
     end)
 
     it("are counted one by one", function()
+        helper.needs_one_host "shares a queue with its tasks"
         with_pool(2, function(pool)
             local begun, gate = mp.queue(), mp.queue()
             local fut = pool:map_async(function()
@@ -178,6 +183,7 @@ describe("tasks that go together", function()
     end)
 
     it("are stopped together, and leave nothing", function()
+        helper.needs_one_host "shares a queue with its tasks"
         with_pool(2, function(pool)
             local begun, gate = mp.queue(), mp.queue()
             local function used()

@@ -148,6 +148,7 @@ describe("a queue as input:", function()
 
     for _, name in ipairs { "map", "reduce" } do
         it(name .. " goes on while another task of the pool fills it", function()
+            helper.needs_one_host "shares a queue with its tasks"
             with_pool(2, function(pool)
                 local q = mp.queue()
                 pool:submit(function()
@@ -173,6 +174,7 @@ describe("a queue as input:", function()
     end)
 
     it("may be filled by the tasks themselves", function()
+        helper.needs_one_host "shares a queue with its tasks"
         local q = mp.queue()
         local left = mp.queue()
         for _ = 1, 15 do left:put(true) end

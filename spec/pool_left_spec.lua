@@ -34,6 +34,7 @@ describe("an input that raises", function()
     end)
 
     it("is a list's, too, and no other call has it", function()
+        helper.needs_one_host "shares a queue with its tasks"
         local function broken(e)
             return setmetatable({ n = 1000 }, { __index = function(_, i)
                 if i == 30 then error(e, 0) end
@@ -72,6 +73,7 @@ end)
 
 describe("a map_async of which nothing runs", function()
     it("is cancelled, and never done", function()
+        helper.needs_one_host "shares a queue with its tasks"
         with_pool(1, function(pool)
             local begun, gate, seen = mp.queue(), mp.queue(), {}
             local before = pool:submit(function() begun:put(true) gate:get() end)
@@ -132,6 +134,7 @@ describe("an iterator", function()
     end)
 
     it("over a queue that nobody closes keeps nobody who joins its pool, once that is empty", function()
+        helper.needs_one_host "shares a queue with its tasks"
         with_pool(2, function(pool)
             local q <close> = mp.queue()
             q:put(3)
@@ -198,6 +201,7 @@ describe("after a failure", function()
     for _, name in ipairs { "imap", "imap_unordered" } do
         for _, n in ipairs { 1, 2 } do
             it(("%s of %d results gives such as came, or nothing"):format(name, n), function()
+                helper.needs_one_host "relies on what its worker takes by itself"
                 with_pool(1, function(pool)
                     local begun, seen, till = helper.script "", {}, os.time() + 30
                     local step = pool[name](pool, function(x)

@@ -24,6 +24,7 @@ end
 
 describe("pool:close and join", function()
     it("let the pool finish what it has, and take nothing new", function()
+        helper.needs_one_host "shares a queue with its tasks"
         local pool, begun, gate = mp.pool(2), mp.queue(), mp.queue()
         local pids, futures = pids_of(pool), {}
         for i = 1, 5 do futures[i] = pool:submit(held, begun, gate) end
@@ -54,6 +55,7 @@ end)
 
 describe("pool:terminate", function()
     it("stops all at once; what was not done fails as cancelled", function()
+        helper.needs_one_host "shares a queue with its tasks"
         local pool, begun, gate = mp.pool(2), mp.queue(), mp.queue()
         local pids, futures = pids_of(pool), {}
         local done = pool:submit(square, 3)
@@ -74,6 +76,7 @@ describe("pool:terminate", function()
     end)
 
     it("also ends a closed one that drains", function()
+        helper.needs_one_host "shares a queue with its tasks"
         local pool, begun, gate = mp.pool(1), mp.queue(), mp.queue()
         local fut = pool:submit(held, begun, gate)
         begun:get()
@@ -85,6 +88,7 @@ end)
 
 describe("a <close> variable", function()
     it("drains the pool when its block is left normally", function()
+        helper.needs_one_host "shares a queue with its tasks"
         local seen = mp.queue()
         local pids
         do
@@ -119,6 +123,7 @@ describe("a <close> variable", function()
     end)
 
     it("terminates it after an error, which goes through", function()
+        helper.needs_one_host "shares a queue with its tasks"
         local begun, gate, t = mp.queue(), mp.queue(), mp.clock()
         local pids, fut
         fails("the script's own", function()
@@ -301,6 +306,7 @@ end)
 
 describe("pool:resize", function()
     it("changes the number of workers", function()
+        helper.needs_one_host "shares a queue with its tasks"
         with_pool(2, function(pool)
             local function n_who_work(n)
                 -- Each task waits until all have begun.
@@ -334,6 +340,7 @@ describe("pool:resize", function()
     end)
 
     it("lets a worker that goes finish its task", function()
+        helper.needs_one_host "shares a queue with its tasks"
         with_pool(2, function(pool)
             local begun, gate = mp.queue(), mp.queue()
             local a, b = pool:submit(held, begun, gate), pool:submit(held, begun, gate)
@@ -347,6 +354,7 @@ describe("pool:resize", function()
     end)
 
     it("lets one go that was to come later", function()
+        helper.needs_one_host "shares a queue with its tasks"
         local flag, begun = helper.tmpdir() .. "/flag", mp.queue()
         local pool <close> = mp.pool { workers = 2, init = function()
             local file <close> = io.open(flag)
@@ -399,6 +407,7 @@ end)
 
 describe("pool:stats", function()
     it("counts what was done, failed, run again, waits and runs", function()
+        helper.needs_one_host "shares a queue with its tasks"
         with_pool(2, function(pool)
             local begun, gate, futures = mp.queue(), mp.queue(), {}
             pool:map(square, numbers(10))
@@ -422,6 +431,7 @@ describe("pool:stats", function()
     end)
 
     it("counts nothing of what was stopped, also while that is still being ended", function()
+        helper.needs_one_host "shares a queue with its tasks"
         with_pool(2, function(pool)
             local begun, gate = mp.queue(), mp.queue()
             local fut = pool:map_async(function() return held(begun, gate) end, { 1, 2, 3, 4 })
@@ -435,6 +445,7 @@ end)
 
 describe("pool:pollfd", function()
     it("is readable when there is work for this process", function()
+        helper.needs_one_host "shares a queue with its tasks"
         with_pool(1, function(pool)
             local begun, gate = mp.queue(), mp.queue()
             local fut = pool:submit(held, begun, gate)
@@ -509,6 +520,7 @@ describe("tasks", function()
     end)
 
     it("take the processes that they started with them, by whatever end", function()
+        helper.needs_one_host "shares a queue with its tasks"
         with_pool(2, function(pool)
             for _, how in ipairs { "return", "error", "exit", "kill" } do
                 local q = mp.queue()
@@ -547,6 +559,7 @@ describe("tasks", function()
     end)
 
     it("that end their worker take what a shell has left in the background with them", function()
+        helper.needs_one_host "shares a queue with its tasks"
         with_pool(1, function(pool)
             local q = mp.queue()
             pcall(pool.apply, pool, function()

@@ -37,6 +37,7 @@ local as_submitted = { "1 word 1 1 1", "2 word 2 0 2", "3 word 3 1 3" }
 
 describe("what a task is made of is as it was at the call", function()
     it("where the task waits because of its priority", function()
+        helper.needs_one_host "shares a queue with its tasks"
         with_pool(1, function(pool)
             local gate = occupied(pool)
             local futures = changing(pool, { priority = 1 })
@@ -46,6 +47,7 @@ describe("what a task is made of is as it was at the call", function()
     end)
 
     it("where it comes back from the board, for a more urgent one", function()
+        helper.needs_one_host "shares a queue with its tasks"
         with_pool(1, function(pool)
             local gate = occupied(pool)
             local futures = changing(pool, {})
@@ -59,6 +61,7 @@ describe("what a task is made of is as it was at the call", function()
     end)
 
     it("where there is no room on the board", function()
+        helper.needs_one_host "shares a queue with its tasks"
         with_pool(1, function(pool)
             local gate = occupied(pool)
             for _ = 1, 4200 do pool:submit(math.abs, 1) end
@@ -70,11 +73,13 @@ describe("what a task is made of is as it was at the call", function()
 
     for _, given in ipairs { { retries = 2 }, { retries = 1, priority = 1 } } do
         it("in further runs" .. (given.priority and ", with priorities" or ""), function()
+            helper.needs_one_host "shares a queue with its tasks"
             with_pool(2, function(pool) assert.same(as_submitted, mp.all((changing(pool, given)))) end)
         end)
     end
 
     it("or the future fails: with the culprit, whatever becomes of that", function()
+        helper.needs_one_host "shares a queue with its tasks"
         with_pool(1, function(pool)
             local gate = occupied(pool)
             local list = { coroutine.create(print) }
@@ -100,6 +105,7 @@ describe("what a task is made of is as it was at the call", function()
     end)
 
     it("and is freed", function()
+        helper.needs_one_host "shares a queue with its tasks"
         with_pool(1, function(pool)
             local function round()
                 local gate = occupied(pool)
@@ -215,6 +221,7 @@ end)
 
 describe("a priority", function()
     it("costs no more where many wait", function()
+        helper.needs_one_host "shares a queue with its tasks"
         with_pool(1, function(pool)
             local function instructions(n)
                 local count = 0
@@ -235,6 +242,7 @@ end)
 
 describe("a task that is to be run again", function()
     it("goes by its priority when its time has come", function()
+        helper.needs_one_host "shares a queue with its tasks"
         with_pool(1, function(pool)
             local order, gate = mp.queue(), occupied(pool)
             local urgent = pool:submit { target = function()

@@ -30,6 +30,7 @@ describe("the option retries", function()
     end)
 
     it("runs it in the same worker where all others are busy", function()
+        helper.needs_one_host "shares a queue with its tasks"
         with_pool(2, function(pool)
             local go, seen = mp.queue(), mp.queue()
             local busy = pool:submit(function()
@@ -48,6 +49,7 @@ describe("the option retries", function()
     end)
 
     it("runs it in another worker, if there is one", function()
+        helper.needs_one_host "shares a queue with its tasks"
         local f = function(seen)
             if mp.worker.attempt == 1 then seen:put(mp.worker.id) error "again" end
             return mp.worker.id
@@ -74,6 +76,7 @@ describe("the option retries", function()
     end)
 
     both("map waits `backoff` seconds, twice as long each time", function(call)
+        helper.needs_one_host "shares a queue with its tasks"
         local at = mp.queue()
         call("map", function()
             at:put(mp.clock())
@@ -198,6 +201,7 @@ describe("the options of a call:", function()
     end)
 
     it("weight holds within the window where results are taken in order", function()
+        helper.needs_one_host "shares a queue with its tasks"
         with_pool(1, function(pool)
             local begun = mp.queue()
             for i, x in pool:imap(function(x)
@@ -220,6 +224,7 @@ describe("the options of a call:", function()
     end)
 
     it("weight of reduce is asked of items, and a group costs as much as all of its", function()
+        helper.needs_one_host "shares a queue with its tasks"
         with_pool(1, function(pool)
             local asked, begun = {}, mp.queue()
             assert.equal(7, pool:reduce(function(acc, x)
@@ -344,6 +349,7 @@ end)
 
 describe("several calls of one pool", function()
     it("may go on at once, up to a thousand", function()
+        helper.needs_one_host "shares a queue with its tasks"
         with_pool(1, function(pool)
             local begun, gate = mp.queue(), mp.queue()
             local held = pool:submit(function()
@@ -427,6 +433,7 @@ end)
 describe("leaving the loop", function()
     for _, name in ipairs { "imap", "imap_unordered" } do
         both(name .. " early cancels the rest, and stops what runs", function(call)
+            helper.needs_one_host "shares a queue with its tasks"
             local begun, pid, n = mp.queue(), nil, 0
             for i in call(name, function(x)
                 if x == 1 then return end
@@ -446,6 +453,7 @@ describe("leaving the loop", function()
     end
 
     both("imap by an error does the same, and the error goes through", function(call)
+        helper.needs_one_host "shares a queue with its tasks"
         local begun, t = mp.queue(), mp.clock()
         fails("enough", function()
             for _ in call("imap", function(x)
@@ -545,6 +553,7 @@ describe("an item", function()
     end)
 
     it("of mp.map is inherited: it need not be sendable", function()
+        helper.needs_one_host "has an item that only a fork inherits"
         helper.needs_fork "nothing is sent in"
         local co = coroutine.wrap(function(x) coroutine.yield(x) end)
         local files = { io.stdout, coroutine.create(print) }

@@ -65,6 +65,7 @@ describe("a worker's time", function()
     end)
 
     it("goes into a task while that runs", function()
+        helper.needs_one_host "shares a queue with its tasks"
         with_pool(1, function(pool)
             local gate, begun = mp.queue(), mp.queue()
             local fut = pool:map_async(function()

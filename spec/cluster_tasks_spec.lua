@@ -1,0 +1,72 @@
+-- cluster_tasks_spec.lua: what is promised of tasks and pools holds where the workers are on several hosts, too.
+local launcher = require "spec.launcher"
+
+local it_spans, printed, prints = launcher.it, launcher.printed, launcher.prints
+
+describe("tasks of a pool over several hosts", function()
+    it_spans("may end their pool by what they are made of, as on one host", function()
+        prints("cancelled\ncancelled\ntrue\n", [[
+            local function told(...) print(select(2, pcall(...)).kind) end
+            local pool = mp.pool(6)
+            local list = setmetatable({ n = 5 }, { __index = function(_, i)
+                if i == 3 then pool:terminate() end
+                return i
+            end })
+            told(pool.map, pool, math.abs, list)
+            local sender = setmetatable({}, { __mp_send = function() pool:terminate() return tonumber, "3" end })
+            pool = mp.pool(6)
+            told(pool.map, pool, math.abs, { 1, sender, 3 })
+            pool = mp.pool(6)
+            pool:submit(math.abs, 2):wait()
+            local ok, fut = pcall(pool.submit, pool, math.abs, sender)
+            print(ok and fut:is_cancelled())
+        ]])
+    end)
+
+    it_spans("leave what is known of them with a pool that has ended, however often it is asked", function()
+        prints(("6 6 12 true\n"):rep(4), [[
+            for _, how in ipairs { "terminate", "close" } do
+                local pool = mp.pool(6)
+                pool:map(math.abs, mp.range(1, 12), { chunksize = 1 })
+                local done = pool:submit(math.abs, 1)
+                done:wait()
+                pool[how](pool)
+                pool:join()
+                for _ = 1, 2 do
+                    local ids, n, tasks = {}, 0, 0
+                    for _, w in ipairs(pool:stats().workers) do
+                        ids[w.id], n, tasks = true, n + 1, tasks + w.tasks
+                    end
+                    local n_ids = 0
+                    for id in pairs(ids) do n_ids = n_ids + (id <= 6 and 1 or 0) end
+                    print(n .. " " .. n_ids .. " " .. tasks - 1 .. " " .. tostring(#mp.wait({ done:pollfd() }, 0) == 1))
+                end
+            end
+        ]])
+    end)
+
+    it_spans("are refused with the culprit, also when they may run again or wait", function()
+        local said = printed [[
+            local q = mp.queue()
+            local pool <close> = mp.pool(6)
+            for _ = 1, 12 do -- wherever it would go
+                local ok, e = pcall(function()
+                    return pool:submit { target = math.abs, args = { 1, q }, retries = 1 }:result()
+                end)
+                print((tostring(e):match "^[^\n]*"))
+            end
+        ]]
+        assert.equal(12, select(2, said:gsub("pool:submit: cannot send argument 2: it is shared by the processes of "
+            .. "this host %(mp.queue%); send what it holds; on another host it is not there\n", "")), said)
+    end)
+
+    it_spans("go to a worker of another host that has nothing to do, and not behind one that runs here", function()
+        prints("done\n", [[
+            local pool = mp.pool { workers = 2, hosts = { 0, 1 } }
+            pool:submit(mp.sleep, 60)
+            repeat until pool:stats().workers[1].state == "busy"
+            print(pool:submit(math.abs, -1):wait(20) and "done" or "waits")
+            pool:terminate()
+        ]])
+    end)
+end)
