@@ -72,6 +72,35 @@ describe("what happens to a host that is only slow", function()
     end)
 end)
 
+-- The process that serves the workers of the first other host, with a pool of that host alone.
+local find_server = [[
+    local pool = mp.pool { hosts = { 1 } }
+    local server = io.open("/proc/" .. pool:stats().workers[1].pid .. "/status"):read "a":match "PPid:%s*(%d+)"
+]]
+
+describe("a host whose serving process", function()
+    it_spans("is killed is told as lost, also while no pool asks it for anything", function()
+        local result = launcher.watched(find_server .. [[
+            assert(not mp.hosts()[2].lost)
+            os.execute("kill -KILL " .. server)
+            local start = mp.clock()
+            repeat mp.sleep(0.01) until mp.hosts()[2].lost or mp.clock() - start > 20
+            print(mp.hosts()[2].lost, mp.hosts()[3].lost)
+            pool:terminate()
+        ]], { env = { LUAMP_HOST_TIMEOUT = "2", LUAMP_MPIRUN_GRACE = "1" } })
+        assert.equal("true\tfalse\n", result.stdout, result.stderr)
+    end)
+
+    it_spans("does not hear the script's end is ended by its agent", function()
+        local result = launcher.run(find_server .. [[
+            os.execute("kill -STOP " .. server)
+            os.exit(0, false)
+        ]], { env = { LUAMP_HOST_TIMEOUT = "1" }, limit = 30 })
+        assert.matches("^luamp: host %S+ does not say that its workers have ended\n", result.stderr)
+        assert.matches("Process name: %[%[%d+,1%],1%]\n%s+Exit code:%s+137\n", result.stderr)
+    end)
+end)
+
 describe("the script's own rank", function()
     it_spans("may be killed, either of its processes: luamp-mpirun ends with a failure", function()
         local env = { LUAMP_HOST_TIMEOUT = "2", LUAMP_MPIRUN_GRACE = "1" }

@@ -225,6 +225,12 @@ static int link_fd(lua_State *L) {
     return 1;
 }
 
+/* is_left(link): whether nobody is at the other end any more. */
+static int link_is_left(lua_State *L) {
+    lua_pushboolean(L, mp_link_is_left(check_link(L)));
+    return 1;
+}
+
 /* set(): a descriptor for several links. */
 static int link_set(lua_State *L) {
     const int fd = mp_link_set();
@@ -265,10 +271,11 @@ static int stream(lua_State *L) {
 }
 
 static const luaL_Reg functions[] = {
-    {"new", link_new},     {"message", message},  {"send", link_send}, {"take", link_take},
-    {"flush", link_flush}, {"fd", link_fd},       {"set", link_set},   {"add", add},
-    {"join", link_join},   {"close", link_close}, {"rank", rank},      {"stream", stream},
-    {NULL, NULL}};
+    {"new", link_new},   {"message", message},  {"send", link_send},
+    {"take", link_take}, {"flush", link_flush}, {"is_left", link_is_left},
+    {"fd", link_fd},     {"set", link_set},     {"add", add},
+    {"join", link_join}, {"close", link_close}, {"rank", rank},
+    {"stream", stream},  {NULL, NULL}};
 
 void mp_link_face_open(lua_State *L) {
     if (luaL_newmetatable(L, LINK)) {

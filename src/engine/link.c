@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -109,6 +110,11 @@ void mp_link_free(mp_link *l) {
         hold->link = NULL;
     free(l->in.bytes);
     free(l);
+}
+
+int mp_link_is_left(const mp_link *l) {
+    struct pollfd p = {.fd = l->fd, .events = POLLRDHUP};
+    return l->fd < 0 || l->has_ended || (poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP)));
 }
 
 int mp_link_fd(const mp_link *l) {

@@ -58,6 +58,9 @@ typedef struct mp_link_hold {
 void mp_link_keep(mp_link *l, mp_link_hold *hold);
 void mp_link_release(mp_link_hold *hold);
 
+/* Whether the other end is gone, also before all that it has sent was taken. */
+int mp_link_is_left(const mp_link *l);
+
 /* Its descriptor, readable when there is something to take; -1 in a child. */
 int mp_link_fd(const mp_link *l);
 

@@ -301,7 +301,7 @@ static void rest(void) {
 /* Rank 0 is gone for one that serves: so is what it serves for. A child that does not end is ended.
  */
 static void end_child(void) {
-    const int is_alone = agent.job->rank != 0 && is_ended(agent.peers);
+    const int is_alone = agent.job->rank != 0 && (agent.peers->is_lost || agent.peers->has_got_end);
     if (agent.has_status || !is_alone)
         return;
     if (agent.child_due == 0) {

@@ -436,21 +436,27 @@ local function kill_all(c)
     c.again = {}
 end
 
--- Ends all workers at once, and waits for that.
+local function await_gone(c, s, deadline)
+    while not side.is_over(s) and core.clock() < deadline do
+        core.poll({ hosts.set() }, core.deadline(LOOK))
+        side.read_hosts(c)
+        for _, message in ipairs(s.inbox) do
+            if message[2] == "gone" then side.note_figures(s, message[4]) end
+            if message[2] == "gone" or message[2] == "refused" then s.state = "gone" end
+        end
+        s.inbox = {}
+    end
+    if side.is_over(s) then return end
+    s.state = "gone"
+    core.report(("luamp: host %s does not say that its workers have ended\n"):format(s.host.name))
+end
+
+-- Ends all workers at once, and waits for that; for a host whose process is stuck as long as for one that is silent.
 function methods.kill(c)
     side.by_number[c.number] = c
     kill_all(c)
-    for _, s in ipairs(c.others) do
-        while not side.is_over(s) do
-            core.poll({ hosts.set() }, core.deadline(LOOK))
-            side.read_hosts(c)
-            for _, message in ipairs(s.inbox) do
-                if message[2] == "gone" then side.note_figures(s, message[4]) end
-                if message[2] == "gone" or message[2] == "refused" then s.state = "gone" end
-            end
-            s.inbox = {}
-        end
-    end
+    local deadline = core.clock() + hosts.patience()
+    for _, s in ipairs(c.others) do await_gone(c, s, deadline) end
     close_set(c)
 end
 

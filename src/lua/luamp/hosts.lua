@@ -25,6 +25,11 @@ function hosts.name()
     return file and file:read "l" or "localhost"
 end
 
+-- The seconds after which a silent host is given up, by its agents (src/cluster.c, which has checked it).
+function hosts.patience()
+    return tonumber(os.getenv "LUAMP_HOST_TIMEOUT") or 10
+end
+
 -- What both sides must have in common: the same program, to the byte.
 local function build()
     local file <close> = io.open("/proc/self/exe", "rb")
@@ -140,7 +145,8 @@ function hosts.describe()
     local list = {}
     for i, h in ipairs(hosts.list()) do
         if h.link then hosts.flush(h) end
-        list[i] = { name = h.name, rank = h.rank, cpus = h.cpus, lost = h.is_lost or false }
+        local is_lost = h.is_lost or h.link and link.is_left(h.link) or false
+        list[i] = { name = h.name, rank = h.rank, cpus = h.cpus, lost = is_lost }
     end
     return list
 end
