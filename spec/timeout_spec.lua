@@ -145,7 +145,7 @@ describe("a timeout", function()
         assert.same({ status = 0, stdout = "Z\ntimeout\ttimeout\n", stderr = "" }, result)
         local times = ticks(path)
         local lived = times[#times] - times[1]
-        assert.is_true(lived < 1.2, lived)
+        assert.is_true(lived < 2, lived) -- and not for as long as the parent computes
         assert.is_true(#times > 2)
     end)
 
