@@ -12,7 +12,7 @@ describe("each broken build", function()
 
     local function copy_of_the_tree()
         local tree = helper.tmpdir()
-        helper.run(("cp -r spec src scripts bench CMakeLists.txt cmake setup '%s'"):format(tree))
+        helper.run(("cp -r spec src bin scripts bench CMakeLists.txt cmake setup '%s'"):format(tree))
         return tree
     end
 
