@@ -93,7 +93,7 @@ return {
         to = "return 1;",
         spec = "spec/signals_spec.lua",
         filter = "never in the middle of something",
-        limit = 20,
+        limit = 60,
     },
     {
         name = "a handler's loop cannot be interrupted",
