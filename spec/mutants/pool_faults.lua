@@ -32,7 +32,7 @@ return {
         "where no process can be made", 100),
     of_kills("workers that never serve are made for ever", "src/lua/luamp/crew.lua",
         "if n >= MOST_FAILED_STARTS then", "if n > 1 << 40 then",
-        "end the making of the pool", 30),
+        "later end the pool and all that it has", 30),
     of_kills("a worker that serves makes up for those that do not", "src/lua/luamp/crew.lua",
         [[w.state, w.delay = "serves", nil end]], [[w.state, w.delay, c.failed_starts = "serves", nil, {} end]],
         "others of which serve, end the pool"),
