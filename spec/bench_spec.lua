@@ -126,6 +126,13 @@ local function measured(arguments)
     return raw, found, run.stdout
 end
 
+local function assert_times(raw)
+    for _, row in ipairs(raw.rows) do
+        assert.are.equal("luamp", row.contenders[2].name)
+        for _, c in ipairs(row.contenders) do assert.is_true(c.seconds[1] > 0) end
+    end
+end
+
 -- A row in which the yardstick takes 1 s in each of its three rounds.
 local function judged(target, luamp, peers)
     local contenders = {
@@ -186,10 +193,7 @@ describe("bench/run", function()
         local raw, found = measured("--rounds 1 --cpus " .. cpus .. " 11b 11m41 11m14 11m44")
         assert.are.same({ "11b", "11m41", "11m14", "11m44" }, found)
         assert.are.equal(cpus, raw.machine.pinned)
-        for _, row in ipairs(raw.rows) do
-            assert.are.equal("luamp", row.contenders[2].name)
-            for _, c in ipairs(row.contenders) do assert.is_true(c.seconds[1] > 0) end
-        end
+        assert_times(raw)
     end)
 
     it_seldom("measures a large heap: its starts, what children copy of it, and Lua that allocates", function()
@@ -216,20 +220,14 @@ describe("bench/run", function()
         wanted = some(wanted, { 1, 5 })
         local raw, found = measured("--rounds 1 " .. table.concat(wanted, " "))
         assert.are.same(wanted, found)
-        for _, row in ipairs(raw.rows) do
-            assert.are.equal("luamp", row.contenders[2].name)
-            for _, c in ipairs(row.contenders) do assert.is_true(c.seconds[1] > 0) end
-        end
+        assert_times(raw)
     end)
 
     it_seldom("measures dicts: each kind of call, by one process and more", function()
         assert.are.equal("16ds1 16ds2 16ds8 16dg1 16dg2 16dg8 16du1 16du2 16du8", table.concat(ids "dicts", " "))
         local raw, found = measured "--rounds 1 16ds1 16dg2 16du8"
         assert.are.same({ "16ds1", "16dg2", "16du8" }, found)
-        for _, row in ipairs(raw.rows) do
-            assert.are.equal("luamp", row.contenders[2].name)
-            for _, c in ipairs(row.contenders) do assert.is_true(c.seconds[1] > 0) end
-        end
+        assert_times(raw)
     end)
 
     it("measures what pools do: tasks of all kinds, payloads, work for two CPUs, a worker killed", function()
@@ -239,10 +237,7 @@ describe("bench/run", function()
         wanted = some(wanted, { 1, 2, 4 })
         local raw, found = measured("--rounds 1 " .. table.concat(wanted, " "))
         assert.are.same(wanted, found)
-        for _, row in ipairs(raw.rows) do
-            assert.are.equal("luamp", row.contenders[2].name)
-            for _, c in ipairs(row.contenders) do assert.is_true(c.seconds[1] > 0) end
-        end
+        assert_times(raw)
     end)
 
     it("judges what is granted besides by what its raw numbers bear out", function()

@@ -48,9 +48,8 @@ enum {
 
 #define SECOND INT64_C(1000000000)
 #define MICROSECOND INT64_C(1000)
-#define WATCH                                                                                      \
-    (1000 * MICROSECOND)            /* of looks without a sleep, after the last that had something \
-                                     */
+/* How long it looks without a sleep, after the last look that found something. */
+#define WATCH (1000 * MICROSECOND)
 #define SHORTEST (20 * MICROSECOND) /* sleeps */
 #define LONGEST (1000 * MICROSECOND)
 
