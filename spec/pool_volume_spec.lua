@@ -63,5 +63,5 @@ it("a million results of 1 KiB take less than twice their size", function()
     assert.equal(n, count)
     if helper.sanitized then return end
     assert.is_true(most < 2 * n * 1024, most)
-    assert.is_true(backed < 64 * MIB, backed)
+    assert.is_true(backed < (64 + 16) * MIB, backed) -- 64 MiB of results may wait until they are taken
 end)
