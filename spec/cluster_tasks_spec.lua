@@ -1,4 +1,5 @@
 -- cluster_tasks_spec.lua: what is promised of tasks and pools holds where the workers are on several hosts, too.
+local helper = require "spec.helper"
 local launcher = require "spec.launcher"
 
 local it_spans, printed, prints = launcher.it, launcher.printed, launcher.prints
@@ -69,4 +70,59 @@ describe("tasks of a pool over several hosts", function()
             pool:terminate()
         ]])
     end)
+
+    -- A task that is `held` ends when all others have: none of them may wait behind it, wherever it runs.
+    local held = [[
+        local folder <const>, n_held <const>, n <const> = arg[1], 2, 40
+        local function there(i) return io.open(folder .. "/" .. i) ~= nil end
+        local function work(i)
+            if i > n_held then
+                io.open(folder .. "/" .. i, "w"):close()
+                return i
+            end
+            for other = n_held + 1, n do
+                while not there(other) do mp.sleep(0.005) end
+            end
+            return i
+        end
+        local pool <close> = mp.pool { workers = 3 }
+    ]]
+
+    local function ends(code)
+        prints("820\n", held .. code, { arguments = helper.tmpdir(), env = { LUAMP_CPUS = "1" } })
+    end
+
+    for _, chunksize in ipairs { "nil", "1", "4", "20" } do
+        it_spans("of a map that others wait behind share these, chunksize " .. chunksize, function()
+            ends(([[
+                local sum = 0
+                for _, i in ipairs(pool:map(work, mp.range(1, n), { chunksize = %s })) do sum = sum + i end
+                print(sum)
+            ]]):format(chunksize))
+        end)
+    end
+
+    for what, code in pairs {
+        ["of an iterator"] = "for _, i in pool:imap_unordered(work, mp.range(1, n)) do sum = sum + i end",
+        ["with tables"] = [[
+            local function of_table(t) return work(t[1]) end
+            local list = {}
+            for i = 1, n do list[i] = { i } end
+            for _, i in ipairs(pool:map(of_table, list, { chunksize = 1 })) do sum = sum + i end]],
+        ["that were submitted"] = [[
+            local futures = {}
+            for i = 1, n do futures[i] = pool:submit(work, i) end
+            for _, i in ipairs(mp.all(futures)) do sum = sum + i end]],
+        ["that are functions"] = [[
+            local futures = {}
+            for i = 1, n do
+                local function own() return work(i) end
+                futures[i] = pool:submit { target = own, retries = 1 }
+            end
+            for _, i in ipairs(mp.all(futures)) do sum = sum + i end]],
+    } do
+        it_spans(what .. " do not wait behind one that runs", function()
+            ends("local sum = 0\n" .. code .. "\nprint(sum)")
+        end)
+    end
 end)

@@ -38,7 +38,6 @@ describe("several futures:", function()
     end)
 
     it("mp.as_completed raises kind pending when time ends first", function()
-        helper.needs_one_host "has a task that may wait behind another one on its host"
         with_pool(2, function(pool)
             local slow, fast = pool:submit(mp.sleep, 60), pool:submit(square, 1)
             local seen = {}
@@ -51,7 +50,6 @@ describe("several futures:", function()
     end)
 
     it("mp.wait gives those that have ended, in the order of the list", function()
-        helper.needs_one_host "has a task that may wait behind another one on its host"
         with_pool(2, function(pool)
             local a, b, c = pool:submit(mp.sleep, 60), pool:submit(fail, "x"), pool:submit(square, 1)
             assert.same({}, mp.wait({ a }, 0.02))
@@ -143,7 +141,6 @@ describe("several futures:", function()
     end)
 
     it("mp.all raises the first failure, without waiting for the others", function()
-        helper.needs_one_host "has a task that may wait behind another one on its host"
         with_pool(2, function(pool)
             local slow, t = pool:submit(mp.sleep, 60), mp.clock()
             failure({ message = "bad" }, mp.all, { slow, pool:submit(fail, "bad") })

@@ -311,6 +311,56 @@ static int split(lua_State *L) {
     return 3;
 }
 
+/* A copy of what the task in the slot is given, for which it must not be a batch. */
+static void push_given(lua_State *L, const mp_board_owner *o, uint32_t slot) {
+    char own[MP_BOARD_INLINE];
+    const mp_list *holds;
+    size_t len;
+    const char *bytes = mp_board_given(o->b, slot, own, &len, &holds);
+    mp_parcel_copy(L, bytes, len, holds);
+}
+
+/* A task of which nobody has begun anything, and which is back, as put_parcel has it, and its last
+ * index, if it is a batch. */
+static int push_spare(lua_State *L, const mp_task *t) {
+    lua_pushinteger(L, t->call);
+    lua_pushinteger(L, (lua_Integer)t->index);
+    if (t->n > 0)
+        lua_pushinteger(L, (lua_Integer)(t->index + t->n - 1));
+    else
+        lua_pushnil(L);
+    lua_pushinteger(L, t->attempt);
+    lua_pushnumber(L, (lua_Number)t->limit);
+    lua_pushinteger(L, t->chunk);
+    lua_pushinteger(L, t->excluded);
+    return 7;
+}
+
+/*
+** spare(board, has_parcel): takes one back that nobody has begun, for workers of another board: the
+** last one that was put, or of what is begun a part of the largest rest. The call, its index; its
+** last index, if it is a batch; attempt, limit, chunk, excluded; and of a single one the slot that
+** it had, and a parcel, if that is asked for. Nothing where there is none.
+*/
+static int spare(lua_State *L) {
+    const mp_board_owner *o = mp_board_check(L);
+    const int has_parcel = lua_toboolean(L, 2);
+    mp_task task;
+    int i;
+    while (o->b != NULL && (i = mp_board_last_ready(o->b, &task)) >= 0) {
+        lua_settop(L, 1);
+        if (has_parcel && task.n == 0)
+            push_given(L, o, (uint32_t)i); /* a collection in there may end the pool */
+        if (o->b == NULL || !mp_board_retract(o->b, (uint32_t)i))
+            continue;
+        const int n = push_spare(L, &task);
+        lua_pushinteger(L, i);
+        lua_pushvalue(L, 2);
+        return n + 2;
+    }
+    return o->b != NULL && mp_board_halve(o->b, &task) ? push_spare(L, &task) : 0;
+}
+
 /* tell(board, n): for n tasks that were put. */
 static int tell(lua_State *L) {
     mp_board_tell(mp_board_check(L)->b, (int)luaL_checkinteger(L, 2));
@@ -332,12 +382,8 @@ static int retract(lua_State *L) {
 static int recall(lua_State *L) {
     const mp_board_owner *o = mp_board_check(L);
     const uint32_t slot = (uint32_t)luaL_checkinteger(L, 2);
-    char own[MP_BOARD_INLINE];
-    const mp_list *holds;
-    size_t len;
-    const char *bytes = mp_board_given(o->b, slot, own, &len, &holds);
-    mp_parcel_copy(L, bytes, len, holds);
-    return mp_board_retract(o->b, slot);
+    push_given(L, o, slot);
+    return o->b != NULL && mp_board_retract(o->b, slot);
 }
 
 /* n_waiting(board): how many tasks there were not begun. */
@@ -451,6 +497,7 @@ void mp_board_face_open(lua_State *L) {
                                          {"put_parcel", put_parcel},
                                          {"feed", mp_board_feed},
                                          {"split", split},
+                                         {"spare", spare},
                                          {"tell", tell},
                                          {"room", room},
                                          {"retract", retract},

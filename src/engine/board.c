@@ -428,8 +428,28 @@ static batch *largest_rest(const mp_board *b, uint32_t *where) {
 }
 
 int mp_board_split(mp_board *b, mp_task *rest) {
+    return has_idle(b) && mp_board_halve(b, rest);
+}
+
+/* Places before the head were taken by workers, who may have begun something else. */
+int mp_board_last_ready(const mp_board *b, mp_task *task) {
+    const board_shared *s = b->shared;
+    const uint64_t tail = atomic_load_explicit(&s->tail, memory_order_relaxed);
+    for (uint64_t n = 1; n <= tail && n <= MP_BOARD_SLOTS; n++) {
+        const uint32_t place =
+            atomic_load_explicit(&s->order[(tail - n) % MP_BOARD_SLOTS], memory_order_relaxed);
+        const uint32_t i = place % MP_TURN, state = mp_owner_state(b, i);
+        if (mp_lane_kind(state) == MP_SLOT_READY && state / MP_TURN == place / MP_TURN) {
+            *task = b->ledger[i];
+            return (int)i;
+        }
+    }
+    return -1;
+}
+
+int mp_board_halve(mp_board *b, mp_task *rest) {
     uint32_t i, first;
-    batch *largest = has_idle(b) ? largest_rest(b, &i) : NULL;
+    batch *largest = largest_rest(b, &i);
     const uint32_t n = largest == NULL ? 0 : mp_batch_shrink(largest, &first);
     if (n == 0)
         return 0;

@@ -125,6 +125,13 @@ int mp_board_put_batch(mp_board *b, const mp_task *task, const char *bytes, uint
 ** one has in a batch and has not begun away, to be put again: 1, and the tasks; or 0.
 */
 int mp_board_split(mp_board *b, mp_task *rest);
+/*
+** The same for workers of another board, whatever they do here, where no task waits as a whole.
+*/
+int mp_board_halve(mp_board *b, mp_task *rest);
+/* The task, or whole batch, that was put last of those that nobody has begun: its slot; -1: there
+ * is none. It may be begun at any moment, unless mp_board_retract takes it back. */
+int mp_board_last_ready(const mp_board *b, mp_task *task);
 
 /* Wakes up to n workers, for tasks that were put. */
 void mp_board_tell(mp_board *b, int n);

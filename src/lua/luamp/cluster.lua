@@ -46,7 +46,8 @@ function cluster.new(n, name, given, process_options, list)
     local c = setmetatable({ n = n, n_here = 0, name = name, given = given, number = n_pools, hosts = list,
         process_options = process_options, others = {}, by_rank = {}, restarts = 0, counts = {}, ids = {},
         by_slot = {}, next_slot = side.FIRST_SLOT, again = {}, broken = nil, running = false, is_closing = false,
-        is_cluster = true, reach = "far", n_told = 0, token = 0 }, cluster.meta)
+        is_cluster = true, reach = "far", n_told = 0, token = 0, n_asked = 0 },
+        cluster.meta)
     if given.output == "ordered" and list[2] then
         options.misuse("mp.pool", "option 'output' cannot be \"ordered\" on several hosts")
     end
@@ -152,8 +153,7 @@ end
 local function note_ended(task, index, kind, value)
     local n = kind == host.UNBEGUN and value or 1
     for i = index, index + n - 1 do task.ended[i] = true end
-    task.n_left = task.n_left - n
-    return task.n_left <= 0
+    return side.note_ended(task, n)
 end
 
 -- ...: of what a task has returned or raised whether it could be decoded, and that; else one value.
@@ -161,6 +161,10 @@ local function take_end(c, s, id, index, kind, worker, attempt, ...)
     local task = side.find_out(s, id, index)
     if not task or not task.last and task.attempt ~= attempt then return 0 end -- it was given up
     if not task.last or note_ended(task, index, kind, (...)) then side.note_in(c, task) end
+    if kind == host.UNBEGUN and not task.last then
+        c.again[#c.again + 1] = task
+        return 0
+    end
     deliver(c, s, task, index, kind, worker, attempt, ...)
     return kind == host.UNBEGUN and 0 or 1
 end
@@ -188,6 +192,8 @@ function on.ended(c, s, ends)
 end
 
 on["end"] = take_end
+
+function on.spared(c, s, n) side.note_spared(c, s, n) end
 
 function on.told(_, s, token, figures)
     s.last_token = token
@@ -218,13 +224,37 @@ local function act_on_messages(c)
     return n
 end
 
+-- A single task goes to another place: there its future finds it under another number, if that is here.
+local function put_again(c, task)
+    local place = task.is_for_here or placing.next_place(c)
+    if not place then return false end
+    if place ~= true then
+        side.put_there(c, place, task)
+        return true
+    end
+    local slot = c.inner:put_parcel(task.call, task.limit, task.chunk, 0, task.attempt, task.index, task.bytes)
+    if not slot then return false end
+    c.n_told = c.n_told + 1
+    local fut = c.futures[task.slot + 1]
+    if fut ~= nil then c.futures[slot + 1], c.futures[task.slot + 1] = fut, nil end
+    if fut then core.future.set(fut, "slot", slot) end
+    return true
+end
+
+function methods.feed_again(c)
+    while c.again[1] and put_again(c, c.again[1]) do table.remove(c.again, 1) end
+    c:tell()
+end
+
 -- collect(lists, arrivals, futures, hear): how many tasks have ended.
 function methods.collect(c, lists, arrivals, futures, hear)
     side.by_number[c.number] = c
     c.lists, c.arrivals, c.futures, c.hear = lists, arrivals, futures, hear
     local n = c.inner:collect(lists, arrivals, futures, hear)
     side.read_hosts(c)
-    return n + act_on_messages(c)
+    n = n + act_on_messages(c)
+    if c.again[1] then c:feed_again() end
+    return n
 end
 
 function methods.arrived(c, ...) return c.inner:arrived(...) end
@@ -254,33 +284,12 @@ end
 local function give_up(c, s, hear)
     local list = side.list_out(s)
     s.state = s.host.is_lost and "lost" or s.state
+    side.note_spared(c, s, 0)
     table.sort(list, function(a, b) return a.slot < b.slot end)
     for _, task in ipairs(list) do
         side.note_in(c, task)
         if task.last then give_back(task, hear) else c.again[#c.again + 1] = task end
     end
-end
-
--- A single task goes to another place: there its future finds it under another number, if that is here.
-local function put_again(c, task)
-    local place = placing.next_place(c)
-    if not place then return false end
-    if place ~= true then
-        side.put_there(c, place, task)
-        return true
-    end
-    local slot = c.inner:put_parcel(task.call, task.limit, task.chunk, 0, task.attempt, task.index, task.bytes)
-    if not slot then return false end
-    c.n_told = c.n_told + 1
-    local fut = c.futures[task.slot + 1]
-    if fut ~= nil then c.futures[slot + 1], c.futures[task.slot + 1] = fut, nil end
-    if fut then core.future.set(fut, "slot", slot) end
-    return true
-end
-
-local function feed_again(c)
-    while c.again[1] and put_again(c, c.again[1]) do table.remove(c.again, 1) end
-    c:tell()
 end
 
 -- Where no worker can live any more.
@@ -309,7 +318,7 @@ function methods.look(c, hear)
         end
         side.empty(c, s)
     end
-    if c.again[1] then feed_again(c) end
+    if c.again[1] then c:feed_again() end
     if is_hopeless(c) and not c.is_closing then
         c.broken = c.inner.broken or errors.new { kind = "error", message = "no host of the pool is left" }
     end

@@ -12,14 +12,15 @@
 --   put       id, limit, chunk, excluded, attempt, index; the tail: the values
 --   feed      id, limit, chunk, attempt, first, last, most, goes_on; the tail: a list of the items
 --   drop      id, index         the task is not wanted any more; nor are with `withdraw` (id) all of a call
+--   spare     n                 so many tasks are wanted back that nobody has begun: as `ended`, and then `spared`
 --   resize    n, first         so many workers, with the pool's numbers after that one
 --   limits                      tasks are to have time limits
 --   tell                        what the pool did so far: `told`
 --   close, kill                 as of a crew; in the end comes `gone`
 --
 -- Messages from here: hello {build=, name=, cpus=, pid=}; and with the pool's number up; refused, error; ended, list
--- of ends, each as id, index, how, worker, attempt, value; end, one with its value as a tail that is decoded; told,
--- token, figures; broken, error; gone, figures.
+-- of ends, each as id, index, how, worker, attempt, value; end, one with its value as a tail that is decoded;
+-- spared, n; told, token, figures; broken, error; gone, figures.
 
 local core = require "luamp.core"
 local crew = require "luamp.crew"
@@ -215,9 +216,8 @@ function on.feed(p, id, limit, chunk, attempt, first, last, most, goes_on, bytes
     if not ok then
         check_interruption(list)
         for index = first, last do
-            p.ends[#p.ends + 1] = id
-            table.move({ index, host.FAILED, 0, attempt, link.message(errors.new { kind = "unsendable",
-                message = "cannot receive the item: " .. tostring(list) }) }, 1, 5, #p.ends + 1, p.ends)
+            table.move({ id, index, host.FAILED, 0, attempt, link.message(errors.new { kind = "unsendable",
+                message = "cannot receive the item: " .. tostring(list) }) }, 1, 6, #p.ends + 1, p.ends)
         end
         return
     end
@@ -249,6 +249,33 @@ function on.withdraw(p, id)
     end
     p.crew:withdraw(number)
     for _, worker in ipairs(p.crew:doom_call(number)) do p.crew:kill_worker(worker) end
+end
+
+-- The task, or stretch, that is to be begun last, and is not any more: its call's id, its indexes, and the attempt.
+local function take_last(p)
+    while p.waiting[p.last] do
+        local task = p.waiting[p.last]
+        p.waiting[p.last], p.last = nil, p.last - 1
+        if p.numbers[task.id] then
+            return task.id, task.first or task.index, task.last or task.index, task.attempt
+        end
+    end
+    local call, first, last, attempt = p.crew:spare(false)
+    if not call then return nil end
+    p.slots[call][first] = nil
+    return p.ids[call], first, last or first, attempt
+end
+
+function on.spare(p, n)
+    local n_given = 0
+    while n_given < n do
+        local id, first, last, attempt = take_last(p)
+        if not id then break end
+        n_given = n_given + last - first + 1
+        table.move({ id, first, host.UNBEGUN, 0, attempt, last - first + 1 }, 1, 6, #p.ends + 1, p.ends)
+    end
+    give_ends(p)
+    send("spared", p.number, n_given)
 end
 
 function on.resize(p, n, first)

@@ -4,6 +4,7 @@
 -- one either: whether a task can be done is not to be chance.
 
 local core = require "luamp.core"
+local errors = require "luamp.errors"
 local hosts = require "luamp.hosts"
 local side = require "luamp.side"
 
@@ -230,8 +231,71 @@ function methods.tell(c)
     for _, s in ipairs(c.others) do hosts.flush(s.host) end
 end
 
--- Where nothing is left to be put, batches of this host's workers are shared among them; of others' the hosts do that.
-function methods.split(c) return c.inner:split() end
+-- --- sharing what nobody has begun -------------------------------------------------------
+
+local function n_idle_here(c)
+    local n = 0
+    for id = 1, c.n_here do
+        if not c.inner:is_busy(id) then n = n + 1 end
+    end
+    return n
+end
+
+-- Asks hosts that have more than their workers run for some of it, for so many workers: for how many nobody has any.
+local function ask_hosts(c, n)
+    local now = core.clock()
+    for _, s in ipairs(c.others) do
+        local n_spare = side.n_spare(s)
+        if n > 0 and n_spare > 0 and s.n_asked == 0 and s.asks_from <= now then
+            side.ask(c, s, math.min(n, n_spare))
+            n = n - math.min(n, n_spare)
+        end
+    end
+    return n
+end
+
+local function bytes_of(parcel) return link.message(core.unpack(parcel)) end
+
+-- A single task of this host's board, which has no slot there any more, is to go to another place. What another host
+-- cannot have stays here.
+local function move(c, call, index, attempt, limit, chunk, excluded, slot, parcel)
+    local is_sound, bytes = pcall(bytes_of, parcel)
+    if c.is_over then return end
+    local is_for_here = not (is_sound and bytes)
+    local task = { slot = side.new_slot(c), call = call, id = call == NOT_KEPT and 0 or c.ids[call], limit = limit,
+        chunk = chunk, excluded = excluded, attempt = attempt, index = index, bytes = is_for_here and parcel or bytes,
+        is_for_here = is_for_here }
+    local fut = c.futures[slot + 1]
+    c.futures[slot + 1] = nil
+    c.futures[task.slot + 1] = fut
+    if fut then core.future.set(fut, "slot", task.slot) end
+    c.again[#c.again + 1] = task
+    c:feed_again()
+    if not is_sound and errors.is_error(bytes) and bytes.kind == "interrupted" then error(bytes, 0) end
+end
+
+-- Takes back what is to be begun last on this host: of a batch the call, the first and the last.
+local function spare_here(c)
+    local call, index, last, attempt, limit, chunk, excluded, slot, parcel = c.inner:spare(true)
+    if last then return call, index, last end
+    if call then move(c, call, index, attempt, limit, chunk, excluded, slot, parcel) end
+end
+
+-- Where nothing is left to be put, workers that have nothing to do get some of what is with others: of the batches of
+-- this host, of what waits on others, which these are asked for, and of what waits here. Of a batch: the call, the
+-- first task of it and the last, to be put again; or nothing.
+function methods.split(c)
+    local call, first, last = c.inner:split()
+    if call or c.again[1] or c.is_closing then return call, first, last end
+    local n_there, n_spare = 0, 0
+    for _, s in ipairs(c.others) do
+        n_there, n_spare = n_there + side.n_idle(s), n_spare + side.n_spare(s)
+    end
+    if n_there == 0 and n_spare == 0 then return end
+    local n_waiting = c.inner:n_waiting()
+    local n = ask_hosts(c, n_there + math.max(0, n_idle_here(c) - n_waiting) - c.n_asked)
+    if math.min(n, n_there, n_waiting) > 0 then return spare_here(c) end
+end
 
 -- --- what is not wanted any more --------------------------------------------------------
 

@@ -153,7 +153,7 @@ local function feed_others(d, call)
     end
 end
 
--- Where nothing is left to be put and a worker has nothing to do: others' batches are shared with it.
+-- Where nothing is left to be put and a worker has nothing to do: what others have is shared with it.
 local function split(d)
     local call, first, last = d.crew:split()
     call = d.by_call[call]
@@ -179,7 +179,7 @@ function putting.feed(d)
         end
     end
     d.submissions:feed()
-    if d.n_put > 0 then d.crew:tell(d.n_put) elseif d.active[1] then split(d) end
+    if d.n_put > 0 then d.crew:tell(d.n_put) elseif d.active[1] or d.crew.is_cluster then split(d) end
 end
 
 return putting

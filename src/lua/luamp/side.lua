@@ -1,12 +1,13 @@
 -- luamp.side: the part of a pool that is on another host (cluster.lua): what that was given, and its messages.
 --
 -- A side is a table: host; n workers there, with the numbers after `first`; is_emptying: there is one more than n until
--- nothing is out;
--- credit, for chunks; what is out there: n_out chunks, of each call, by its id, single tasks by their numbers
--- (open) and stretches of them (batches); an inbox of messages that were sorted out for this pool; its state: "starts",
--- "serves", and in the end "refused", "broken", "gone" or "lost"; and the last figures that it told.
+-- nothing is out; credit, for chunks; what is out there: n_out chunks, which are n_tasks tasks; of each call, by its
+-- id, single tasks by their numbers (open) and stretches of them (batches); n_asked of these, which it is asked to
+-- give back, and none before the time asks_from; an inbox of messages that were sorted out for this pool; its state:
+-- "starts", "serves", and in the end "refused", "broken", "gone" or "lost"; and the last figures that it told.
 --
 -- A task is a table: slot, call and its id, limit, chunk, excluded, attempt, index, bytes, and the side that has it.
+-- One that waits to go to another place may be for this host alone (is_for_here).
 -- A stretch has also its last index, most, goes_on, the set of those that have ended, and n_left.
 
 local core = require "luamp.core"
@@ -75,8 +76,8 @@ function side.order(c, h, n, first)
 end
 
 function side.open(c, h, n, first, message)
-    local s = { host = h, n = n, first = first, credit = 0, n_out = 0, open = {}, batches = {}, inbox = {},
-        state = "starts", last = nil }
+    local s = { host = h, n = n, first = first, credit = 0, n_out = 0, n_tasks = 0, open = {}, batches = {},
+        n_asked = 0, asks_from = 0, inbox = {}, state = "starts", last = nil }
     hosts.send(h, message)
     c.others[#c.others + 1], c.by_rank[h.rank] = s, s
 end
@@ -102,10 +103,14 @@ function side.new_slot(c)
     return slot
 end
 
+-- How many tasks of it are out.
+function side.n_left(task) return task.last and task.n_left or 1 end
+
 -- The task, or stretch of them, is with that host from now on.
 function side.note_out(c, s, task)
     local id = task.id
     s.credit, s.n_out, task.side = s.credit - 1, s.n_out + 1, s
+    s.n_tasks = s.n_tasks + side.n_left(task)
     c.by_slot[task.slot] = task
     if task.last then
         s.batches[id] = s.batches[id] or {}
@@ -120,6 +125,7 @@ end
 function side.note_in(c, task)
     local s, id = task.side, task.id
     s.credit, s.n_out, task.side = s.credit + 1, s.n_out - 1, nil
+    s.n_tasks = s.n_tasks - side.n_left(task)
     c.by_slot[task.slot] = nil
     if not task.last then
         s.open[id][task.index] = nil
@@ -163,8 +169,29 @@ function side.put_there(c, s, task)
     end
 end
 
--- How many tasks of it are out.
-function side.n_left(task) return task.last and task.n_left or 1 end
+-- So many tasks of a stretch have come back from there: whether nothing more of it is out.
+function side.note_ended(task, n)
+    task.n_left, task.side.n_tasks = task.n_left - n, task.side.n_tasks - n
+    return task.n_left <= 0
+end
+
+local PATIENCE <const> = 0.01 -- seconds after which a host that had nothing to spare is asked again
+
+-- Asks it for so many tasks which nobody has begun, and notes its answer.
+function side.ask(c, s, n)
+    s.n_asked, c.n_asked = n, c.n_asked + n
+    side.send(s, "spare", c.number, n)
+    hosts.flush(s.host)
+end
+
+function side.note_spared(c, s, n)
+    c.n_asked, s.n_asked = c.n_asked - s.n_asked, 0
+    if n == 0 then s.asks_from = core.clock() + PATIENCE end
+end
+
+-- How many workers there nothing has been sent for, and how many tasks wait there for sure.
+function side.n_idle(s) return s.state == "serves" and math.max(0, s.n - s.n_out) or 0 end
+function side.n_spare(s) return s.state == "serves" and s.n_tasks - math.min(s.n_out, s.n) or 0 end
 
 -- Whether nothing comes from that host any more.
 function side.is_over(s) return s.state == "gone" or s.state == "lost" or s.state == "refused" or s.host.is_lost end
