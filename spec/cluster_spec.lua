@@ -77,12 +77,13 @@ describe("a job of several ranks", function()
     end)
 
     it_spans("has the options of mpirun that stand before luamp, and not the script's", function()
+        local path = helper.luamp:match "^(.*)/" .. ":" .. os.getenv "PATH"
         local function told(words)
             return helper.run(("%s %s/bin/luamp-mpirun %s"):format(helper.host, launcher.root, words),
-                { env = { LUAMP_MPIRUN_PROGRAM = "echo" } }).stdout:match "%-%-map%-by ppr:1:node" ~= nil
+                { env = { LUAMP_MPIRUN_PROGRAM = "echo", PATH = path } }).stdout:match "%-%-map%-by ppr:1:node" ~= nil
         end
         assert.is_true(told "--hostfile h luamp job.lua -n 10")
-        assert.is_true(told "/x/luamp job.lua --map-by 3")
+        assert.is_true(told(helper.luamp .. " job.lua --map-by 3"))
         assert.is_false(told "--wdir /x/luamp -np 3 luamp job.lua")
         assert.is_false(told "luamp job.lua : -np 2 luamp job.lua")
     end)
@@ -90,6 +91,12 @@ describe("a job of several ranks", function()
     it_spans("is not launched where there is no mpirun, which is told in a line", function()
         local result = launcher.watched("print 'it ran'", { env = { LUAMP_MPIRUN_PROGRAM = "/none/mpirun" } })
         assert.same({ 127, "", "luamp-mpirun: cannot run /none/mpirun, of Open MPI: No such file or directory\n" },
+            { result.status, result.stdout, result.stderr })
+    end)
+
+    it_spans("is not launched where there is no luamp, which is told in a line", function()
+        local result = launcher.watched("print 'it ran'", { host = "/none/luamp" })
+        assert.same({ 127, "", "luamp-mpirun: there is no program /none/luamp\n" },
             { result.status, result.stdout, result.stderr })
     end)
 
@@ -316,6 +323,9 @@ describe("what runs on other hosts", function()
                 assert(tostring(e):find("there is no host 1; there are ", 1, true), tostring(e))
                 return #mp.hosts() .. " " .. tostring(ok)
             end
+            local _, e = pcall(mp.pool, { hosts = { "far" } })
+            local name = mp.hosts()[1].name
+            assert(tostring(e):find(("there are %s (rank 0), %s (rank 1), %s (rank 2)"):format(name, name, name), 1, true))
             local said = { mp.process { target = function() mp.pool() return look() end }:start():result() }
             for rank = 0, 2 do
                 local pool <close> = mp.pool { hosts = { rank } }

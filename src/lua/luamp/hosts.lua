@@ -151,6 +151,15 @@ function hosts.describe()
     return list
 end
 
+-- Names and ranks, in words.
+function hosts.listed(list)
+    local words = {}
+    for i, h in ipairs(list) do
+        words[i] = ("%s (rank %d%s)"):format(h.name, h.rank, h.is_lost and ", lost" or "")
+    end
+    return table.concat(words, ", ")
+end
+
 -- Those that the option `hosts` of a pool names, of those that are there: names, or ranks as numbers. Each once,
 -- however often it is named.
 function hosts.chosen(where, given)
@@ -170,10 +179,8 @@ function hosts.chosen(where, given)
             if is_meant then chosen[h], is_there = true, true end
         end
         if not is_there then
-            local names = {}
-            for i, h in ipairs(known) do names[i] = h.name .. (h.is_lost and " (lost)" or "") end
             options.misuse(where, "option 'hosts': there is no host %s; there are %s", options.describe(wanted),
-                table.concat(names, ", "))
+                hosts.listed(known))
         end
     end
     if not list[1] then options.misuse(where, "option 'hosts' names no host") end
