@@ -223,6 +223,7 @@ describe("exit", function()
     end)
 
     it("runs when a worker is replaced", function()
+        helper.needs_one_host "shares a queue with its tasks"
         local left = mp.queue()
         with_pool({ workers = 1, max_tasks = 2, exit = function() left:put(mp.getpid()) end }, function(pool)
             local pids = pool:map(mp.getpid, numbers(4))

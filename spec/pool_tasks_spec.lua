@@ -337,6 +337,7 @@ describe("the options of a call:", function()
     end)
 
     it("mp.NAME takes a pool's, too", function()
+        helper.needs_one_host "shares a queue with its tasks"
         local left = mp.queue()
         local results, errors = mp.map(function(x)
             return x and mp.worker.made .. os.getenv "OF_POOL" or error("no", 0)
