@@ -325,7 +325,8 @@ describe("what runs on other hosts", function()
             end
             local _, e = pcall(mp.pool, { hosts = { "far" } })
             local name = mp.hosts()[1].name
-            assert(tostring(e):find(("there are %s (rank 0), %s (rank 1), %s (rank 2)"):format(name, name, name), 1, true))
+            local all = ("there are %s (rank 0), %s (rank 1), %s (rank 2)"):format(name, name, name)
+            assert(tostring(e):find(all, 1, true), tostring(e))
             local said = { mp.process { target = function() mp.pool() return look() end }:start():result() }
             for rank = 0, 2 do
                 local pool <close> = mp.pool { hosts = { rank } }

@@ -71,6 +71,28 @@ describe("tasks of a pool over several hosts", function()
         ]])
     end)
 
+    it_spans("have items that are read once where their list makes them, by whichever host", function()
+        prints("500\t500\n60\t60\n7\tlist\n", [[
+            local function counting(n, make)
+                local reads = {}
+                return setmetatable({}, { __len = function() return n end, __index = function(_, i)
+                    if i > n then return nil end
+                    reads[#reads + 1] = i
+                    return make(i)
+                end }), reads
+            end
+            local function total(value) return type(value) == "table" and value[1] or value() end
+            local pool <close> = mp.pool(6)
+            local list, reads = counting(500, function(i) return { i } end)
+            print(#pool:map(total, list, { chunksize = 5 }), #reads)
+            list, reads = counting(60, function(i) return function() return i end end)
+            print(#pool:map(total, list, { chunksize = 1 }), #reads)
+            list, reads = counting(20, function(i) return i == 7 and error("list", 0) or { i } end)
+            local ok, e = pcall(pool.map, pool, total, list, { chunksize = 4 })
+            print(not ok and reads[#reads], e)
+        ]])
+    end)
+
     -- A task that is `held` ends when all others have: none of them may wait behind it, wherever it runs.
     local held = [[
         local folder <const>, n_held <const>, n <const> = arg[1], 2, 40

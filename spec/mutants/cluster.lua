@@ -297,4 +297,13 @@ return {
         filter = "chunksize 20",
         limit = 90,
     },
+    {
+        name = "items that their list makes are read for each host",
+        file = "src/lua/luamp/placing.lua",
+        from = "        rawset(kept, index, item)\n",
+        to = "",
+        spec = "spec/cluster_tasks_spec.lua",
+        filter = "read once",
+        limit = 60,
+    },
 }

@@ -46,7 +46,8 @@ function cluster.new(n, name, given, process_options, list)
     local c = setmetatable({ n = n, n_here = 0, name = name, given = given, number = n_pools, hosts = list,
         process_options = process_options, others = {}, by_rank = {}, restarts = 0, counts = {}, ids = {},
         by_slot = {}, next_slot = side.FIRST_SLOT, again = {}, broken = nil, running = false, is_closing = false,
-        is_cluster = true, reach = "far", n_told = 0, token = 0, n_asked = 0 },
+        is_cluster = true, reach = "far", n_told = 0, token = 0, n_asked = 0,
+        read = {} },
         cluster.meta)
     if given.output == "ordered" and list[2] then
         options.misuse("mp.pool", "option 'output' cannot be \"ordered\" on several hosts")
@@ -89,7 +90,7 @@ end
 function methods.unkeep(c, call)
     local id = c.ids[call]
     c.inner:unkeep(call)
-    c.ids[call], c.counts[call] = nil, nil
+    c.ids[call], c.counts[call], c.read[call] = nil, nil, nil
     for _, s in ipairs(c.others) do
         for _, task in ipairs(side.list_out(s, id)) do side.note_in(c, task) end
         s.open[id], s.batches[id] = nil, nil

@@ -113,15 +113,21 @@ end
 
 local function read_item(list, index) return list[index] end
 
--- Items from `from` to `last`, as a list: or what their list has raised, and how many came before that.
-local function read_items(list, from, last)
-    local items = {}
-    for index = from, last do
-        local ok, item = pcall(read_item, list, index)
-        if not ok then return items, index - from, item end
-        items[index - from + 1] = item
-    end
-    return items, last - from + 1
+-- The list as it is to be read here: an item of one with a metatable, which may be made as it is read, is read once,
+-- and kept until it has gone.
+local function read_once(c, call, list)
+    if getmetatable(list) == nil then return list end
+    c.read[call] = c.read[call] or setmetatable({}, { __index = function(kept, index)
+        local item = list[index]
+        rawset(kept, index, item)
+        return item
+    end })
+    return c.read[call]
+end
+
+local function forget_items(list, from, last)
+    if getmetatable(list) == nil then return end
+    for index = from, last do list[index] = nil end
 end
 
 local MOST_LOOKED_AT <const> = 64 -- tables of an item
@@ -153,29 +159,44 @@ local function longest_message(items, n)
     return n > 0 and link.message(table.move(items, 1, n, 1, {})) or nil, n
 end
 
--- A stretch for another host: the first index that did not go, whether that one cannot be sent; and what the list has
--- raised.
+-- Items from `from` to `last`, as a list, and how many: up to the first one that is no data; whether the list has
+-- raised something there, and that.
+local function read_data(list, from, last)
+    local items = {}
+    for index = from, last do
+        local ok, item = pcall(read_item, list, index)
+        if not ok then return items, index - from, true, item end
+        if not is_data(item) then return items, index - from, false end
+        items[index - from + 1] = item
+    end
+    return items, last - from + 1, false
+end
+
+-- One item for another host, by itself: as feed_there.
+local function feed_single(c, s, call, limit, chunk, attempt, index, item)
+    local bytes = link.message(item)
+    if c.is_over then return index, false end
+    if not bytes then return index, true end
+    put_bytes(c, s, call, limit, chunk, 0, attempt, index, bytes)
+    return index + 1, false
+end
+
+-- A stretch for another host: the first index that did not go, whether that one cannot be sent; whether the list has
+-- raised something there, and that.
 local function feed_there(c, s, call, limit, chunk, attempt, from, last, list, most, goes_on)
-    local items, n, raised = read_items(list, from, last)
-    if raised ~= nil and n == 0 then return from, false, true, raised end
+    local ok, first = pcall(read_item, list, from)
+    if not ok then return from, false, true, first end
     if c.is_over then return from, false end
-    if most == 0 or not is_data(items[1]) then
-        local bytes = link.message(items[1])
-        if c.is_over then return from, false end
-        if not bytes then return from, true end
-        put_bytes(c, s, call, limit, chunk, 0, attempt, from, bytes)
-        return from + 1, false
-    end
-    for i = 2, n do
-        if not is_data(items[i]) then n = i - 1 break end
-    end
+    if most == 0 or not is_data(first) then return feed_single(c, s, call, limit, chunk, attempt, from, first) end
+    local items, n, has_raised, raised = read_data(list, from, last)
+    if c.is_over then return from, false end
     local bytes, n_sent = longest_message(items, n)
     if c.is_over then return from, false end
     if n_sent == 0 then return from, true end
     side.put_there(c, s, { slot = side.new_slot(c), call = call, id = c.ids[call], limit = limit, chunk = chunk,
         excluded = 0, attempt = attempt, index = from, last = from + n_sent - 1, most = most, goes_on = goes_on,
         bytes = bytes, ended = {}, n_left = n_sent })
-    return from + n_sent, false
+    return from + n_sent, false, has_raised and n_sent == n, raised
 end
 
 -- How many of the first items can travel; and whether reading the next one has raised something, and that. A list
@@ -196,33 +217,35 @@ local function feed_here(c, call, limit, chunk, excluded, attempt, from, last, l
     local n, has_raised, raised = count_travelling(list, from, last)
     if c.is_over then return from, false, 0 end
     if n == 0 then return from, not has_raised, 0, nil, has_raised, raised end
-    return c.inner:feed(call, limit, chunk, excluded, attempt, from, from + n - 1, list, most, goes_on)
+    local following, is_refused, n_slots, words, raises, e = c.inner:feed(call, limit, chunk, excluded, attempt, from,
+        from + n - 1, list, most, goes_on)
+    if has_raised and following == from + n then raises, e = true, raised end
+    return following, is_refused, n_slots, words, raises, e
 end
 
 -- feed(call, limit, chunk, excluded, attempt, from, last, list, most, goes_on): as of a board.
 function methods.feed(c, call, limit, chunk, excluded, attempt, from, last, list, most, goes_on)
-    local n_slots = 0
-    while from <= last and not c.is_over do
+    local n_slots, following, is_refused, n, words, has_raised, e = 0, from, false
+    list = read_once(c, call, list)
+    while from <= last and not c.is_over and not (is_refused or words or has_raised) do
         local place = placing.next_place(c)
         local to = most > 0 and math.min(last, from + most - 1) or from
         if not place then break end
         if place == true then
-            local following, is_refused, n, words, has_raised, e = feed_here(c, call, limit, chunk, excluded, attempt,
+            following, is_refused, n, words, has_raised, e = feed_here(c, call, limit, chunk, excluded, attempt,
                 from, to, list, most, goes_on)
-            n_slots, c.n_told = n_slots + n, c.n_told + n
-            if is_refused or words or has_raised or following == from then
-                return following, is_refused, n_slots, words, has_raised, e
-            end
-            from = following
+            c.n_told = c.n_told + n
         else
-            local following, is_refused, has_raised, e = feed_there(c, place, call, limit, chunk, attempt, from, to,
-                list, most, goes_on)
-            n_slots = n_slots + 1
-            if is_refused or has_raised then return following, is_refused, n_slots, nil, has_raised, e end
-            from = following
+            following, is_refused, has_raised, e = feed_there(c, place, call, limit, chunk, attempt, from, to, list,
+                most, goes_on)
+            n = following > from and 1 or 0
         end
+        forget_items(list, from, following - 1)
+        n_slots = n_slots + n
+        if following == from then break end
+        from = following
     end
-    return from, false, n_slots
+    return from, is_refused, n_slots, words, has_raised, e
 end
 
 function methods.tell(c)
