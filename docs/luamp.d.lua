@@ -411,10 +411,8 @@ function cache:stats() end
 
 ---Values by position that all processes see. `l[i]` is a copy, and nil outside; `l[i] = v` is for positions up to
 ---`#l + 1`, nil is no value. `pairs(l)` goes over what there is at one moment, `ipairs(l)` reads it as it is. It
----travels
----like a queue. A process that is killed leaves each change done or not done. Its ends are reached at once, however
----long
----it is; to insert and remove between them takes time and memory by its length.
+---travels like a queue. A process that is killed leaves each change done or not done. Its ends are reached at once,
+---however long it is; to insert and remove between them takes time and memory by its length.
 ---@class mp.list
 ---@operator len: integer
 local list = {} -- luacheck: ignore 241

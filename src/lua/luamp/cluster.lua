@@ -8,6 +8,9 @@
 --
 --   Credit   a host is given two chunks for each of its workers, and more when it has sent back some; this host's
 --            board no more than its workers can begin. What is left waits with the ledger, for whoever is free.
+--   Sharing  when nothing is left to be put and a worker has nothing to do, hosts that have more than their workers run
+--            are asked for some of it, and this host's board is: single tasks go to another place in the bytes that
+--            were kept, stretches of batches go back to the ledger.
 --   Loss     a host whose link has ended is lost for good. What it had is done by others: batches go back to
 --            the ledger, single tasks are sent again from here, in the bytes that were kept for that. So a task may
 --            run twice, where its host was lost; it has one end all the same, for of a lost host nothing is heard.
