@@ -353,7 +353,6 @@ describe("what runs on other hosts", function()
         ]])
     end)
 
-
     it_spans("grows and shrinks with its pool", function()
         prints("6 3 12\n", [[
             local pool <close> = mp.pool()

@@ -56,6 +56,7 @@ function cluster.new(n, name, given, process_options, list)
         options.misuse("mp.pool", "option 'output' cannot be \"ordered\" on several hosts")
     end
     c.farewell = link.message("kill", c.number)
+    side.by_number[c.number] = c
     look_for_modules(false)
     local first = 0
     for i, h in ipairs(list) do -- an order may be refused: before any process is made
@@ -252,7 +253,6 @@ end
 
 -- collect(lists, arrivals, futures, hear): how many tasks have ended.
 function methods.collect(c, lists, arrivals, futures, hear)
-    side.by_number[c.number] = c
     c.lists, c.arrivals, c.futures, c.hear = lists, arrivals, futures, hear
     local n = c.inner:collect(lists, arrivals, futures, hear)
     side.read_hosts(c)
@@ -353,7 +353,6 @@ end
 
 -- Waits until every worker of each host serves. Raises why one does not; a host that is lost meanwhile is given up.
 function methods.await_up(c, hear)
-    side.by_number[c.number] = c
     for _, s in ipairs(c.others) do hosts.flush(s.host) end
     c.inner.lists, c.inner.arrivals, c.inner.futures = c.lists, c.arrivals, c.futures
     c.inner:await_up(hear)
@@ -466,7 +465,6 @@ end
 
 -- Ends all workers at once, and waits for that; for a host whose process is stuck as long as for one that is silent.
 function methods.kill(c)
-    side.by_number[c.number] = c
     kill_all(c)
     local deadline = core.clock() + hosts.patience()
     for _, s in ipairs(c.others) do await_gone(c, s, deadline) end
