@@ -5,8 +5,16 @@ local it_spans, prints = launcher.it, launcher.prints
 
 describe("a pool on several hosts", function()
     it_spans("has as many workers as it was told, with numbers from 1 on, also where hosts had none before", function()
-        prints("1\n1 2 3 4 5 6\n1 2\n1 2 3 4 5 6 7 8 9 10 11 12\n1 2 3\n1 2 3\n", [[
+        prints("1\n3: 1 2 3 4 5 6\n2: 1 2\n3: 1 2 3 4 5 6 7 8 9 10 11 12\n3: 1 2 3\n1 2 3\n", [[
             local pool <close> = mp.pool { workers = 1, hosts = { 2, 0, 1 } }
+            local function count_hosts() -- by the processes that serve there
+                local parents, n = {}, 0
+                for _, pid in ipairs(pool:map(function() mp.sleep(0.01) return mp.getppid() end, mp.range(1, 60))) do
+                    n = n + (parents[pid] and 0 or 1)
+                    parents[pid] = true
+                end
+                io.write(n, ": ")
+            end
             local function tell()
                 local ids = {}
                 for i, w in ipairs(pool:stats().workers) do ids[i] = w.id end
@@ -16,6 +24,7 @@ describe("a pool on several hosts", function()
             for _, n in ipairs { 6, 2, 12, 3 } do
                 pool:resize(n)
                 assert(#pool:map(math.abs, mp.range(1, 500)) == 500)
+                count_hosts()
                 tell()
             end
             pool:close()

@@ -177,7 +177,7 @@ return {
         from = "    l->hold = hold;\n}",
         to = "}",
         spec = "spec/cluster_values_spec.lua",
-        filter = "they stay whole",
+        filter = "stays whole",
         limit = 60,
     },
     {
