@@ -316,6 +316,20 @@ describe("what runs on other hosts", function()
         ]])
     end)
 
+    it_spans("waits for no host when its pool is garbage", function()
+        prints("collected\n", [[
+            local pid = mp.map(function() return mp.getppid() end, { 1 }, { hosts = { 1 } })[1] -- which serves there
+            local pool = mp.pool { hosts = { 1 } }
+            os.execute("kill -STOP " .. pid)
+            local began = mp.clock()
+            pool = nil
+            collectgarbage()
+            local took = mp.clock() - began
+            os.execute("kill -CONT " .. pid)
+            print(took < 20 and "collected" or took)
+        ]], { env = { LUAMP_HOST_TIMEOUT = "40" } })
+    end)
+
     it_spans("has its own host alone in tasks and processes, wherever they run", function()
         prints(("1 false "):rep(4) .. "3\n", [[
             local function look()

@@ -136,15 +136,6 @@ return {
         limit = 60,
     },
     {
-        name = "a host without workers keeps what it had",
-        file = "src/lua/luamp/side.lua",
-        from = "n == 0 and s.n_out > 0",
-        to = "false",
-        spec = "spec/cluster_workers_spec.lua",
-        filter = "does what it was given",
-        limit = 60,
-    },
-    {
         name = "workers of all hosts have the same numbers",
         file = "src/lua/luamp/worker.lua",
         from = "worker.make_state(id + (given.first or 0))",
@@ -226,12 +217,12 @@ return {
         limit = 60,
     },
     {
-        name = "a finalizer reads the links",
+        name = "a finalizer waits for other hosts",
         file = "src/lua/luamp/pool.lua",
         from = "        p.crew:abandon()",
         to = "        p.crew:kill()",
         spec = "spec/cluster_spec.lua",
-        filter = "loses no message",
+        filter = "waits for no host",
         limit = 60,
     },
     {

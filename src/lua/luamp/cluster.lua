@@ -320,7 +320,6 @@ function methods.look(c, hear)
             give_up(c, s, hear)
             s.state = "lost"
         end
-        side.empty(c, s)
     end
     if c.again[1] then c:feed_again() end
     if is_hopeless(c) and not c.is_closing then

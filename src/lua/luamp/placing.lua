@@ -225,7 +225,8 @@ end
 
 -- feed(call, limit, chunk, excluded, attempt, from, last, list, most, goes_on): as of a board.
 function methods.feed(c, call, limit, chunk, excluded, attempt, from, last, list, most, goes_on)
-    local n_slots, following, is_refused, n, words, has_raised, e = 0, from, false
+    local n_slots, is_refused = 0, false
+    local following, n, words, has_raised, e
     list = read_once(c, call, list)
     while from <= last and not c.is_over and not (is_refused or words or has_raised) do
         local place = placing.next_place(c)

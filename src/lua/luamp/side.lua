@@ -1,10 +1,10 @@
 -- luamp.side: the part of a pool that is on another host (cluster.lua): what that was given, and its messages.
 --
--- A side is a table: host; n workers there, with the numbers after `first`; is_emptying: there is one more than n until
--- nothing is out; credit, for chunks; what is out there: n_out chunks, which are n_tasks tasks; of each call, by its
--- id, single tasks by their numbers (open) and stretches of them (batches); n_asked of these, which it is asked to
--- give back, and none before the time asks_from; an inbox of messages that were sorted out for this pool; its state:
--- "starts", "serves", and in the end "refused", "broken", "gone" or "lost"; and the last figures that it told.
+-- A side is a table: host; n workers there, with the numbers after `first`; credit, for chunks; what is out there:
+-- n_out chunks, which are n_tasks tasks; of each call, by its id, single tasks by their numbers (open) and stretches of them
+-- (batches); n_asked of these, which it is asked to give back, and none before the time asks_from; an inbox of messages
+-- that were sorted out for this pool; its state: "starts", "serves", and in the end "refused", "broken", "gone" or
+-- "lost"; and the last figures that it told.
 --
 -- A task is a table: slot, call and its id, limit, chunk, excluded, attempt, index, bytes, and the side that has it.
 -- One that waits to go to another place may be for this host alone (is_for_here).
@@ -82,17 +82,11 @@ function side.open(c, h, n, first, message)
     c.others[#c.others + 1], c.by_rank[h.rank] = s, s
 end
 
--- From now on so many workers, with the numbers after `first`. One stays while something is out, which a host without
--- workers would never do.
+-- From now on so many workers, with the numbers after `first`. What a host has that has none any more is asked back.
 function side.resize(c, s, n, first)
     s.credit = s.credit + 2 * (n - s.n)
-    s.n, s.first, s.is_emptying = n, first, n == 0 and s.n_out > 0
-    side.send(s, "resize", c.number, s.is_emptying and 1 or n, first)
-end
-
--- The last one goes when it is due.
-function side.empty(c, s)
-    if s.is_emptying and s.n_out == 0 then side.resize(c, s, 0, s.first) end
+    s.n, s.first = n, first
+    side.send(s, "resize", c.number, n, first)
 end
 
 -- --- tasks that are out ------------------------------------------------------------
