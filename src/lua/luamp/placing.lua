@@ -175,28 +175,27 @@ end
 -- One item for another host, by itself: as feed_there.
 local function feed_single(c, s, call, limit, chunk, attempt, index, item)
     local bytes = link.message(item)
-    if c.is_over then return index, false end
-    if not bytes then return index, true end
+    if c.is_over then return index, false, 0 end
+    if not bytes then return index, true, 0 end
     put_bytes(c, s, call, limit, chunk, 0, attempt, index, bytes)
-    return index + 1, false
+    return index + 1, false, 1
 end
 
--- A stretch for another host: the first index that did not go, whether that one cannot be sent; whether the list has
--- raised something there, and that.
+-- A stretch for another host: as feed of a board.
 local function feed_there(c, s, call, limit, chunk, attempt, from, last, list, most, goes_on)
     local ok, first = pcall(read_item, list, from)
-    if not ok then return from, false, true, first end
-    if c.is_over then return from, false end
+    if not ok then return from, false, 0, nil, true, first end
+    if c.is_over then return from, false, 0 end
     if most == 0 or not is_data(first) then return feed_single(c, s, call, limit, chunk, attempt, from, first) end
     local items, n, has_raised, raised = read_data(list, from, last)
-    if c.is_over then return from, false end
+    if c.is_over then return from, false, 0 end
     local bytes, n_sent = longest_message(items, n)
-    if c.is_over then return from, false end
-    if n_sent == 0 then return from, true end
+    if c.is_over then return from, false, 0 end
+    if n_sent == 0 then return from, true, 0 end
     side.put_there(c, s, { slot = side.new_slot(c), call = call, id = c.ids[call], limit = limit, chunk = chunk,
         excluded = 0, attempt = attempt, index = from, last = from + n_sent - 1, most = most, goes_on = goes_on,
         bytes = bytes, ended = {}, n_left = n_sent })
-    return from + n_sent, false, has_raised and n_sent == n, raised
+    return from + n_sent, false, 1, nil, has_raised and n_sent == n, raised
 end
 
 -- How many of the first items can travel; and whether reading the next one has raised something, and that. A list
@@ -212,41 +211,41 @@ local function count_travelling(list, from, last)
     return last - from + 1, false
 end
 
--- A stretch for this host: as feed of a board.
-local function feed_here(c, call, limit, chunk, excluded, attempt, from, last, list, most, goes_on)
+-- A stretch for this host: the same.
+local function feed_here(c, call, limit, chunk, attempt, from, last, list, most, goes_on)
     local n, has_raised, raised = count_travelling(list, from, last)
     if c.is_over then return from, false, 0 end
     if n == 0 then return from, not has_raised, 0, nil, has_raised, raised end
-    local following, is_refused, n_slots, words, raises, e = c.inner:feed(call, limit, chunk, excluded, attempt, from,
+    local following, is_refused, n_slots, words, raises, e = c.inner:feed(call, limit, chunk, 0, attempt, from,
         from + n - 1, list, most, goes_on)
+    c.n_told = c.n_told + n_slots
     if has_raised and following == from + n then raises, e = true, raised end
     return following, is_refused, n_slots, words, raises, e
 end
 
+local function feed_place(c, place, ...)
+    if place == true then return feed_here(c, ...) end
+    return feed_there(c, place, ...)
+end
+
 -- feed(call, limit, chunk, excluded, attempt, from, last, list, most, goes_on): as of a board.
-function methods.feed(c, call, limit, chunk, excluded, attempt, from, last, list, most, goes_on)
-    local n_slots, is_refused = 0, false
-    local following, n, words, has_raised, e
+function methods.feed(c, call, limit, chunk, _, attempt, from, last, list, most, goes_on)
+    local n_slots = 0
     list = read_once(c, call, list)
-    while from <= last and not c.is_over and not (is_refused or words or has_raised) do
+    while from <= last and not c.is_over do
         local place = placing.next_place(c)
-        local to = most > 0 and math.min(last, from + most - 1) or from
         if not place then break end
-        if place == true then
-            following, is_refused, n, words, has_raised, e = feed_here(c, call, limit, chunk, excluded, attempt,
-                from, to, list, most, goes_on)
-            c.n_told = c.n_told + n
-        else
-            following, is_refused, has_raised, e = feed_there(c, place, call, limit, chunk, attempt, from, to, list,
-                most, goes_on)
-            n = following > from and 1 or 0
-        end
+        local to = most > 0 and math.min(last, from + most - 1) or from
+        local following, is_refused, n, words, has_raised, e = feed_place(c, place, call, limit, chunk, attempt, from,
+            to, list, most, goes_on)
         forget_items(list, from, following - 1)
         n_slots = n_slots + n
-        if following == from then break end
+        if is_refused or words or has_raised or following == from then
+            return following, is_refused, n_slots, words, has_raised, e
+        end
         from = following
     end
-    return from, is_refused, n_slots, words, has_raised, e
+    return from, false, n_slots
 end
 
 function methods.tell(c)

@@ -1,10 +1,10 @@
 -- luamp.side: the part of a pool that is on another host (cluster.lua): what that was given, and its messages.
 --
 -- A side is a table: host; n workers there, with the numbers after `first`; credit, for chunks; what is out there:
--- n_out chunks, which are n_tasks tasks; of each call, by its id, single tasks by their numbers (open) and stretches of them
--- (batches); n_asked of these, which it is asked to give back, and none before the time asks_from; an inbox of messages
--- that were sorted out for this pool; its state: "starts", "serves", and in the end "refused", "broken", "gone" or
--- "lost"; and the last figures that it told.
+-- n_out chunks, which are n_tasks tasks; of each call, by its id, single tasks by their numbers (open) and stretches of
+-- them (batches); n_asked of these, which it is asked to give back, and none before the time asks_from; an inbox of
+-- messages that were sorted out for this pool; its state: "starts", "serves", and in the end "refused", "broken",
+-- "gone" or "lost"; and the last figures that it told.
 --
 -- A task is a table: slot, call and its id, limit, chunk, excluded, attempt, index, bytes, and the side that has it.
 -- One that waits to go to another place may be for this host alone (is_for_here).
