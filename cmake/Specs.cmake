@@ -50,7 +50,7 @@ endif()
 
 # Specs that say the same under every host: of files, texts and the program, and those that kill
 # processes by the hundred, or fill memory.
-set(once cluster cluster_jobs cluster_loss cluster_net cluster_slurm cluster_tasks cluster_values cluster_workers crowd collector deadlock dict_kills examples forkserver_kills heap journal_kills layers linear lock_kills mutants outcome
+set(once cluster cluster_jobs cluster_loss cluster_net cluster_sharing cluster_slurm cluster_tasks cluster_values cluster_workers crowd collector deadlock dict_kills examples forkserver_kills heap journal_kills layers linear lock_kills mutants outcome
   pool_examples pool_kills pool_volume program property queue_kills queue_memory readme scope shared_property short_memory sync_kills
   tutorial types)
 # With sanitizers: the specs that bring data and processes through most of the C code. The others say

@@ -1,5 +1,4 @@
 -- cluster_tasks_spec.lua: what is promised of tasks and pools holds where the workers are on several hosts, too.
-local helper = require "spec.helper"
 local launcher = require "spec.launcher"
 
 local it_spans, printed, prints = launcher.it, launcher.printed, launcher.prints
@@ -95,58 +94,57 @@ describe("tasks of a pool over several hosts", function()
         ]])
     end)
 
-    -- A task that is `held` ends when all others have: none of them may wait behind it, wherever it runs.
-    local held = [[
-        local folder <const>, n_held <const>, n <const> = arg[1], 2, 40
-        local function there(i) return io.open(folder .. "/" .. i) ~= nil end
-        local function work(i)
-            if i > n_held then
-                io.open(folder .. "/" .. i, "w"):close()
-                return i
+    it_spans("of a call that is stopped end for nobody, whatever goes on meanwhile", function()
+        prints("1000 10\n", [[
+            local pool <close> = mp.pool { hosts = { 1 }, workers = 2 }
+            local function fails(i)
+                if i == 1 then error("stops", 0) end
+                mp.sleep(60)
             end
-            for other = n_held + 1, n do
-                while not there(other) do mp.sleep(0.005) end
+            local function same(i) return i end
+            local n_futures, n_calls = 0, 0
+            for _ = 1, 10 do
+                local stopped, futures = pool:map_async(fails, { 1, 2 }, { chunksize = 1 }), {}
+                for i = 1, 100 do futures[i] = pool:submit(same, i) end
+                pcall(stopped.result, stopped)
+                for i = 1, 100 do n_futures = n_futures + (futures[i]:result(30) == i and 1 or 0) end
+                pcall(pool.map, pool, fails, { 1, 2 }, { chunksize = 1 })
+                local list = pool:map(function(i) mp.sleep(0.02) return i end, { 1, 2 }, { chunksize = 1 })
+                n_calls = n_calls + list[2] - list[1]
             end
-            return i
-        end
-        local pool <close> = mp.pool { workers = 3 }
-    ]]
+            print(n_futures .. " " .. n_calls)
+        ]])
+    end)
 
-    local function ends(code)
-        prints("820\n", held .. code, { arguments = helper.tmpdir(), env = { LUAMP_CPUS = "1" } })
-    end
+    it_spans("are cancelled though they run in workers that a resize lets go", function()
+        prints("4 true\n", [[
+            local pool = mp.pool { hosts = { 0, 1 }, workers = 4 }
+            local futures, n = {}, 0
+            for i = 1, 4 do futures[i] = pool:submit(mp.sleep, 60) end
+            repeat until pool:stats().running == 4
+            pool:resize(2)
+            for i = 1, 4 do n = n + (futures[i]:cancel() and 1 or 0) end
+            pool:close()
+            print(n .. " " .. tostring(pool:join(20)))
+        ]])
+    end)
 
-    for _, chunksize in ipairs { "nil", "1", "4", "20" } do
-        it_spans("of a map that others wait behind share these, chunksize " .. chunksize, function()
-            ends(([[
-                local sum = 0
-                for _, i in ipairs(pool:map(work, mp.range(1, n), { chunksize = %s })) do sum = sum + i end
-                print(sum)
-            ]]):format(chunksize))
-        end)
-    end
-
-    for what, code in pairs {
-        ["of an iterator"] = "for _, i in pool:imap_unordered(work, mp.range(1, n)) do sum = sum + i end",
-        ["with tables"] = [[
-            local function of_table(t) return work(t[1]) end
-            local list = {}
-            for i = 1, n do list[i] = { i } end
-            for _, i in ipairs(pool:map(of_table, list, { chunksize = 1 })) do sum = sum + i end]],
-        ["that were submitted"] = [[
-            local futures = {}
-            for i = 1, n do futures[i] = pool:submit(work, i) end
-            for _, i in ipairs(mp.all(futures)) do sum = sum + i end]],
-        ["that are functions"] = [[
-            local futures = {}
-            for i = 1, n do
-                local function own() return work(i) end
-                futures[i] = pool:submit { target = own, retries = 1 }
+    it_spans("run again in another worker while one is free, on whichever host", function()
+        prints("0\n", [[
+            local pool <close> = mp.pool { hosts = { 0, 1 }, workers = 4 }
+            local n_same, first = 0, nil
+            local function f()
+                if mp.worker.attempt == 1 then error(mp.worker.id) end
+                return mp.worker.id
             end
-            for _, i in ipairs(mp.all(futures)) do sum = sum + i end]],
-    } do
-        it_spans(what .. " do not wait behind one that runs", function()
-            ends("local sum = 0\n" .. code .. "\nprint(sum)")
-        end)
-    end
+            for _ = 1, 20 do
+                local id = pool:submit { target = f, retries = { n = 1, when = function(e)
+                    first = e.value
+                    return true
+                end } }:result()
+                if id == first then n_same = n_same + 1 end
+            end
+            print(n_same)
+        ]])
+    end)
 end)

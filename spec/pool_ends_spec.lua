@@ -1,6 +1,6 @@
 -- pool_ends_spec.lua: what a pool that has ended leaves: its memory goes, its futures are asked; and
 -- pools that end in the middle of their own work.
-require "spec.helper"
+local helper = require "spec.helper"
 local pools = require "spec.pools"
 local mp = require "luamp"
 
@@ -51,6 +51,22 @@ describe("the memory of a pool", function()
 
     it("of mp.map is given back, too", function()
         assert.equal(0, used_after(function() assert.same({ 4, 9 }, mp.map(square, { 2, 3 })) end))
+    end)
+end)
+
+describe("a worker that has left", function()
+    it("rings for its pool's owner no more", function()
+        local pool <close> = mp.pool(2)
+        local slow, fd = pool:submit(mp.sleep, 60), pool:pollfd()
+        local last = pool:stats().workers[2].pid
+        pool:resize(1)
+        slow:cancel()
+        local other, n = pool:submit(mp.sleep, 60), 0
+        helper.wait_until(function() return pool:stats() and not io.open("/proc/" .. last) end, "one worker")
+        local over = mp.clock() + 0.5
+        repeat n = n + #mp.wait({ fd }, 0.1) until mp.clock() > over
+        other:cancel()
+        assert.is_true(n < 50, n)
     end)
 end)
 

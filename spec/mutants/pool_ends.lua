@@ -270,4 +270,13 @@ return {
         filter = "reduce, find and filter is raised",
         limit = 40,
     },
+    {
+        name = "a worker that has left rings on",
+        file = "src/engine/ends.c",
+        from = "    atomic_store_explicit(&b->lanes[lane].worker, 0, memory_order_relaxed);",
+        to = "",
+        spec = "spec/pool_ends_spec.lua",
+        filter = "rings for its pool",
+        limit = 40,
+    },
 }

@@ -442,6 +442,13 @@ static int is_running(lua_State *L) {
     return 1;
 }
 
+/* has_tasks(board, call): whether any of it is on the board. */
+static int has_tasks(lua_State *L) {
+    const mp_board_owner *o = mp_board_check(L);
+    lua_pushboolean(L, mp_board_has_tasks(o->b, (uint32_t)luaL_checkinteger(L, 2)));
+    return 1;
+}
+
 /* runner(board, slot): the number of the worker that has begun it, or nil. */
 static int runner(lua_State *L) {
     const uint32_t id = mp_board_runner(mp_board_check(L)->b, (uint32_t)luaL_checkinteger(L, 2));
@@ -506,6 +513,7 @@ void mp_board_face_open(lua_State *L) {
                                          {"doom", doom},
                                          {"doom_call", doom_call},
                                          {"is_running", is_running},
+                                         {"has_tasks", has_tasks},
                                          {"n_waiting", n_waiting},
                                          {"n_unheard", n_unheard},
                                          {"withdraw", withdraw},

@@ -379,6 +379,13 @@ static uint32_t n_unbegun(const mp_board *b, uint32_t i) {
     return claims.end - claims.begun;
 }
 
+int mp_board_has_tasks(const mp_board *b, uint32_t call) {
+    for (uint32_t i = 0; i < b->shared->n_slots; i++)
+        if (b->ledger[i].call == call && mp_lane_kind(mp_owner_state(b, i)) != MP_SLOT_FREE)
+            return 1;
+    return 0;
+}
+
 uint32_t mp_board_n_waiting(const mp_board *b) {
     uint32_t n = 0;
     for (uint32_t i = 0; i < b->shared->n_slots; i++)

@@ -154,6 +154,9 @@ const char *mp_board_given(const mp_board *b, uint32_t slot, char own[static MP_
  */
 uint32_t mp_board_withdraw(mp_board *b, uint32_t call);
 
+/* Whether any task of a call is on the board, in whichever state: its number is in use. */
+int mp_board_has_tasks(const mp_board *b, uint32_t call);
+
 /* How many tasks there are that nobody has begun. */
 uint32_t mp_board_n_waiting(const mp_board *b);
 

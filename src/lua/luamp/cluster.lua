@@ -49,8 +49,8 @@ function cluster.new(n, name, given, process_options, list)
     local c = setmetatable({ n = n, n_here = 0, name = name, given = given, number = n_pools, hosts = list,
         process_options = process_options, others = {}, by_rank = {}, restarts = 0, counts = {}, ids = {},
         by_slot = {}, next_slot = side.FIRST_SLOT, again = {}, broken = nil, running = false, is_closing = false,
-        is_cluster = true, reach = "far", n_told = 0, token = 0, n_asked = 0,
-        read = {} },
+        is_cluster = true, reach = "far", n_told = 0, token = 0,
+        read = {}, fed = {} },
         cluster.meta)
     if given.output == "ordered" and list[2] then
         options.misuse("mp.pool", "option 'output' cannot be \"ordered\" on several hosts")
@@ -94,7 +94,8 @@ end
 function methods.unkeep(c, call)
     local id = c.ids[call]
     c.inner:unkeep(call)
-    c.ids[call], c.counts[call], c.read[call] = nil, nil, nil
+    c.ids[call], c.counts[call], c.read[call], c.fed[call] = nil, nil, nil, nil
+    placing.forget(c, call)
     for _, s in ipairs(c.others) do
         for _, task in ipairs(side.list_out(s, id)) do side.note_in(c, task) end
         s.open[id], s.batches[id] = nil, nil
@@ -198,7 +199,7 @@ end
 
 on["end"] = take_end
 
-function on.spared(c, s, n) side.note_spared(c, s, n) end
+function on.spared(_, s, n) side.note_spared(s, n) end
 
 function on.told(_, s, token, figures)
     s.last_token = token
@@ -211,8 +212,9 @@ function on.broken(c, s, e)
     c.must_look = true
 end
 
+-- Of one that is broken its tasks are to be given up yet.
 function on.gone(_, s, figures)
-    s.state = "gone"
+    if s.state ~= "broken" then s.state = "gone" end
     side.note_figures(s, figures)
 end
 
@@ -231,13 +233,14 @@ end
 
 -- A single task goes to another place: there its future finds it under another number, if that is here.
 local function put_again(c, task)
-    local place = task.is_for_here or placing.next_place(c)
+    local place = placing.next_place(c, task.excluded)
     if not place then return false end
     if place ~= true then
         side.put_there(c, place, task)
         return true
     end
-    local slot = c.inner:put_parcel(task.call, task.limit, task.chunk, 0, task.attempt, task.index, task.bytes)
+    local slot = c.inner:put_parcel(task.call, task.limit, task.chunk, task.excluded, task.attempt, task.index,
+        task.bytes)
     if not slot then return false end
     c.n_told = c.n_told + 1
     local fut = c.futures[task.slot + 1]
@@ -288,7 +291,7 @@ end
 local function give_up(c, s, hear)
     local list = side.list_out(s)
     s.state = s.host.is_lost and "lost" or s.state
-    side.note_spared(c, s, 0)
+    s.n_asked = 0
     table.sort(list, function(a, b) return a.slot < b.slot end)
     for _, task in ipairs(list) do
         side.note_in(c, task)

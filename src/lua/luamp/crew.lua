@@ -287,13 +287,13 @@ end
 -- keep(...), unkeep(call), put(call, limit, chunk, excluded, attempt, index, ...), put_parcel(the same,
 -- parcel), feed(the same, last, list, most, goes_on), split(), spare(has_parcel), apply(as put, deadline, ...),
 -- tell(n), room(), retract(slot), recall(slot), runner(slot), doom(slot), n_waiting(), n_unheard(call),
--- withdraw(call), doom_call(call), is_running(call), n_done(call), arrived(call, index, arrivals),
--- watch([is_for_others]), plan(seconds), call_id(call), times(id), share(), tail(from), slowest(): what
--- binding/board.c and its neighbours say. For a bar that is drawn now and then share() is enough: how many
--- nanoseconds all workers together were busy so far, and how many they waited.
+-- withdraw(call), doom_call(call), is_running(call), has_tasks(call), n_done(call),
+-- arrived(call, index, arrivals), watch([is_for_others]), plan(seconds), call_id(call), times(id), share(),
+-- tail(from), slowest(): what binding/board.c and its neighbours say. For a bar that is drawn now and then share() is
+-- enough: how many nanoseconds all workers together were busy so far, and how many they waited.
 for _, name in ipairs { "keep", "unkeep", "put", "put_parcel", "feed", "split", "spare", "apply", "tell", "room",
-    "retract", "recall", "runner", "doom", "n_waiting", "n_unheard", "withdraw", "doom_call", "is_running", "n_done",
-    "arrived", "watch", "plan", "call_id", "times", "share", "tail", "slowest" } do
+    "retract", "recall", "runner", "doom", "n_waiting", "n_unheard", "withdraw", "doom_call", "is_running",
+    "has_tasks", "n_done", "arrived", "watch", "plan", "call_id", "times", "share", "tail", "slowest" } do
     methods[name] = board[name] -- which finds the board in the crew
 end
 

@@ -3,7 +3,8 @@
 -- Each pool there has a crew here, with its own workers: a task is put on its board as it came, in the bytes of the
 -- message, and what comes of it goes back. The script's side keeps account; this one knows no more than which call
 -- has which number here. Both keep functions in the same order, so calls have the same ids on all hosts: random
--- numbers of a seed, which depend on them, are the same everywhere.
+-- numbers of a seed, which depend on them, are the same everywhere. A call that the script has done with keeps its
+-- number here until nothing of it is on the board: the end of a worker that was killed for it may come late.
 --
 -- Messages to here, all but the first with the pool's number:
 --   open      number, options (see cluster.lua)    a crew is made: `up`, or `refused` with the error
@@ -147,7 +148,7 @@ local every_call = setmetatable({}, { __index = function() return true end })
 local function new_pool(number, o)
     -- 0: functions that are not kept
     local p = { number = number, ends = {}, ids = { [0] = 0 }, numbers = { [0] = 0 }, slots = { [0] = {} },
-        waiting = {}, first = 1, last = 0 }
+        parting = {}, waiting = {}, first = 1, last = 0 }
     p.hear = function(...) hear(p, ...) end
     o.given.host = hosts.name()
     p.crew = crew.new(o.n, o.name, o.given, o.process_options)
@@ -194,16 +195,8 @@ end
 -- The workers decode it: what it is made of, and the globals that it sets, are theirs alone.
 function on.keep(p, id, mode, reader, is_measured, bytes)
     local number = p.crew:keep(mode, bytes, reader, is_measured)
+    assert(number, "luamp: too many functions")
     p.numbers[id], p.ids[number], p.slots[number] = number, id, {}
-end
-
--- The ends that it has had so far go first.
-function on.unkeep(p, id)
-    local number = p.numbers[id]
-    if not number then return end
-    p.crew:collect({}, {}, {}, p.hear)
-    p.crew:unkeep(number)
-    p.numbers[id], p.ids[number], p.slots[number] = nil, nil, nil
 end
 
 function on.put(p, id, limit, chunk, excluded, attempt, index, bytes)
@@ -249,6 +242,23 @@ function on.withdraw(p, id)
     end
     p.crew:withdraw(number)
     for _, worker in ipairs(p.crew:doom_call(number)) do p.crew:kill_worker(worker) end
+end
+
+-- What there is of it yet is not wanted, nor will be.
+function on.unkeep(p, id)
+    on.withdraw(p, id)
+    local number = p.numbers[id]
+    if number then p.numbers[id], p.parting[number] = nil, true end
+end
+
+-- Functions go when nothing of them is left on the board.
+local function part(p)
+    for number in next, p.parting do
+        if not p.crew:has_tasks(number) then
+            p.crew:unkeep(number)
+            p.ids[number], p.slots[number], p.parting[number] = nil, nil, nil
+        end
+    end
 end
 
 -- The task, or stretch, that is to be begun last, and is not any more: its call's id, its indexes, and the attempt.
@@ -328,7 +338,8 @@ local function look_after(p)
     if p.is_killed then return leave(p) end
     if not are_up(p) then return end
     p.crew:collect({}, {}, {}, p.hear)
-    if p.crew:needs_look() then p.crew:look(p.hear) end
+    if p.crew:needs_look() or next(p.parting) then p.crew:look(p.hear) end
+    part(p)
     pump(p)
     if p.is_closing and not p.crew.is_closing and p.waiting[p.first] == nil then p.crew:close() end
     give_ends(p)

@@ -4,7 +4,6 @@
 -- one either: whether a task can be done is not to be chance.
 
 local core = require "luamp.core"
-local errors = require "luamp.errors"
 local hosts = require "luamp.hosts"
 local side = require "luamp.side"
 
@@ -21,26 +20,38 @@ local function has_room_here(c)
     return c.n_here > 0 and c.inner:n_waiting() < c.n_here
 end
 
--- Whether a task that is put here now is not behind one that runs.
-local function is_anyone_idle_here(c)
-    local n_idle, n_waiting = 0, c.inner:n_waiting()
+-- How many workers of this host have nothing to do, but for that one. One that starts has.
+local function n_idle_here(c, excluded)
+    local n = 0
     for id = 1, c.n_here do
-        if not c.inner:is_busy(id) then n_idle = n_idle + 1 end
-        if n_idle > n_waiting then return true end
+        local w = c.inner.workers[id]
+        if w and w.state == "serves" and id ~= excluded and not c.inner:is_busy(id) then n = n + 1 end
     end
-    return false
+    return n
 end
 
--- Where the next task goes: true is here, a side another host; nil when nobody is free. Who has room for most goes
--- first, and this host before others, but a worker that has nothing to do before one that is to take it later.
-function placing.next_place(c)
-    local best, most = nil, 0
+-- The other host with room that the task goes to, if it goes to one, and whether a worker there has nothing to do.
+local function best_side(c, excluded)
+    local best, is_idle, most
     for _, s in ipairs(c.others) do
-        if s.state == "serves" and s.credit > most * s.n then best, most = s, s.credit / s.n end
+        local has_excluded = excluded > s.first and excluded <= s.first + s.n
+        local idles = side.n_idle(s) > (has_excluded and 1 or 0)
+        local share = has_excluded and s.n == 1 and 0 or s.credit / math.max(1, s.n)
+        local is_better = not best or idles and not is_idle or idles == is_idle and share > most
+        if s.state == "serves" and s.credit > 0 and is_better then best, is_idle, most = s, idles, share end
     end
-    local is_idle_there = best and best.n_out < best.n
-    if has_room_here(c) and (not is_idle_there or is_anyone_idle_here(c)) then return true end
-    return best
+    return best, is_idle
+end
+
+-- Where the next task goes: true is here, a side another host; nil when nobody is free. A worker that has nothing to do
+-- comes before one that is to take it later, this host before others, and then who has room for most. Who is not to
+-- take it (`excluded`, or 0) counts for nothing, where there is anybody else.
+function placing.next_place(c, excluded)
+    local best, is_idle = best_side(c, excluded)
+    if not has_room_here(c) then return best end
+    if n_idle_here(c, excluded) > c.inner:n_waiting() then return true end
+    if is_idle or best and c.n_here == 1 and excluded == 1 then return best end
+    return true
 end
 
 function methods.room(c)
@@ -53,8 +64,13 @@ end
 
 -- --- putting --------------------------------------------------------------------------
 
--- put_parcel's message goes as it is; one that has objects cannot leave this host, nor can what is no message.
-local function put_bytes(c, s, call, limit, chunk, excluded, attempt, index, bytes)
+local plain = { number = true, string = true, boolean = true, ["nil"] = true }
+
+-- pack(...): the values as any host may have them, or nil: what another one could not is not given to this one either,
+-- for that would be chance.
+function methods.pack(_, ...) return link.message(...) or nil end
+
+local function put_there(c, s, call, limit, chunk, excluded, attempt, index, bytes)
     local slot = side.new_slot(c)
     local id = call == NOT_KEPT and 0 or c.ids[call]
     side.put_there(c, s, { slot = slot, call = call, id = id, limit = limit, chunk = chunk,
@@ -62,59 +78,32 @@ local function put_bytes(c, s, call, limit, chunk, excluded, attempt, index, byt
     return slot
 end
 
--- Items are read, and hooks of what is sent run, while a task is made: these may end the pool. Then there is no place.
-local ENDED <const> = "the pool was terminated"
-
-local plain = { number = true, string = true, boolean = true, ["nil"] = true }
-
--- Whether another host could have the values. What could not is not given to this one either: it would be chance.
-local function can_travel(...)
-    for i = 1, select("#", ...) do
-        local value = select(i, ...)
-        if not plain[type(value)] and not link.message(value) then return false end
-    end
-    return true
+-- put_parcel(call, limit, chunk, excluded, attempt, index, bytes): the slot, or false when there is no room.
+function methods.put_parcel(c, call, limit, chunk, excluded, attempt, index, bytes)
+    local place = not c.is_over and placing.next_place(c, excluded)
+    if not place then return false end
+    if place ~= true then return put_there(c, place, call, limit, chunk, excluded, attempt, index, bytes) end
+    c.n_told = c.n_told + 1
+    return c.inner:put_parcel(call, limit, chunk, excluded, attempt, index, bytes)
 end
 
-function methods.can_travel(_, ...) return can_travel(...) end
+-- Items are read, and hooks of what is sent run, while a task is made: these may end the pool. Then there is no place.
+local ENDED <const> = "the pool was terminated"
 
 -- put(call, limit, chunk, excluded, attempt, index, ...): the slot; false when there is no room; nil for what cannot be
 -- sent, and why, if that is no matter of the values.
 function methods.put(c, call, limit, chunk, excluded, attempt, index, ...)
-    local place = placing.next_place(c)
-    if not place then return false end
-    if place == true then
-        if not can_travel(...) then return nil end
-        if c.is_over then return nil, ENDED end
-        c.n_told = c.n_told + 1
-        return c.inner:put(call, limit, chunk, excluded, attempt, index, ...)
-    end
-    local bytes = link.message(...)
+    if not placing.next_place(c, excluded) then return false end
+    local bytes = c:pack(...)
     if c.is_over then return nil, ENDED end
     if not bytes then return nil end
-    return put_bytes(c, place, call, limit, chunk, excluded, attempt, index, bytes)
-end
-
-function methods.put_parcel(c, call, limit, chunk, excluded, attempt, index, parcel)
-    local place = placing.next_place(c)
-    if not place then return false end
-    local bytes = parcel
-    if place ~= true then bytes = link.message(core.unpack(parcel)) end
-    if c.is_over then
-        return false
-    elseif place ~= true and bytes then
-        return put_bytes(c, place, call, limit, chunk, excluded, attempt, index, bytes)
-    elseif place ~= true then
-        return false, "an object that the processes of this host share cannot be sent to another host"
-    end
-    c.n_told = c.n_told + 1
-    return c.inner:put_parcel(call, limit, chunk, excluded, attempt, index, parcel)
+    return c:put_parcel(call, limit, chunk, excluded, attempt, index, bytes)
 end
 
 local function read_item(list, index) return list[index] end
 
--- The list as it is to be read here: an item of one with a metatable, which may be made as it is read, is read once,
--- and kept until it has gone.
+-- The list as it is to be read here: an item of one with a metatable, which may be made as it is read, is kept from
+-- then on until it has gone. One that comes back is read again, as on one host.
 local function read_once(c, call, list)
     if getmetatable(list) == nil then return list end
     c.read[call] = c.read[call] or setmetatable({}, { __index = function(kept, index)
@@ -177,7 +166,7 @@ local function feed_single(c, s, call, limit, chunk, attempt, index, item)
     local bytes = link.message(item)
     if c.is_over then return index, false, 0 end
     if not bytes then return index, true, 0 end
-    put_bytes(c, s, call, limit, chunk, 0, attempt, index, bytes)
+    put_there(c, s, call, limit, chunk, 0, attempt, index, bytes)
     return index + 1, false, 1
 end
 
@@ -231,9 +220,9 @@ end
 -- feed(call, limit, chunk, excluded, attempt, from, last, list, most, goes_on): as of a board.
 function methods.feed(c, call, limit, chunk, _, attempt, from, last, list, most, goes_on)
     local n_slots = 0
-    list = read_once(c, call, list)
+    list, c.fed[call] = read_once(c, call, list), true
     while from <= last and not c.is_over do
-        local place = placing.next_place(c)
+        local place = placing.next_place(c, 0)
         if not place then break end
         local to = most > 0 and math.min(last, from + most - 1) or from
         local following, is_refused, n, words, has_raised, e = feed_place(c, place, call, limit, chunk, attempt, from,
@@ -256,14 +245,6 @@ end
 
 -- --- sharing what nobody has begun -------------------------------------------------------
 
-local function n_idle_here(c)
-    local n = 0
-    for id = 1, c.n_here do
-        if not c.inner:is_busy(id) then n = n + 1 end
-    end
-    return n
-end
-
 -- Asks hosts that have more than their workers run for some of it, for so many workers: for how many nobody has any.
 local function ask_hosts(c, n)
     local now = core.clock()
@@ -277,31 +258,25 @@ local function ask_hosts(c, n)
     return n
 end
 
-local function bytes_of(parcel) return link.message(core.unpack(parcel)) end
-
--- A single task of this host's board, which has no slot there any more, is to go to another place. What another host
--- cannot have stays here.
-local function move(c, call, index, attempt, limit, chunk, excluded, slot, parcel)
-    local is_sound, bytes = pcall(bytes_of, parcel)
-    if c.is_over then return end
-    local is_for_here = not (is_sound and bytes)
+-- A single task of this host's board, which has no slot there any more, goes to another place.
+local function move(c, call, index, attempt, limit, chunk, excluded, slot, bytes)
     local task = { slot = side.new_slot(c), call = call, id = call == NOT_KEPT and 0 or c.ids[call], limit = limit,
-        chunk = chunk, excluded = excluded, attempt = attempt, index = index, bytes = is_for_here and parcel or bytes,
-        is_for_here = is_for_here }
+        chunk = chunk, excluded = excluded, attempt = attempt, index = index, bytes = bytes }
     local fut = c.futures[slot + 1]
     c.futures[slot + 1] = nil
     c.futures[task.slot + 1] = fut
     if fut then core.future.set(fut, "slot", task.slot) end
     c.again[#c.again + 1] = task
     c:feed_again()
-    if not is_sound and errors.is_error(bytes) and bytes.kind == "interrupted" then error(bytes, 0) end
 end
 
--- Takes back what is to be begun last on this host: of a batch the call, the first and the last.
+-- Takes back what is to be begun last on this host. What was read from a list goes back to the ledger, for it is here
+-- in bytes for this host: the call, the first and the last.
 local function spare_here(c)
-    local call, index, last, attempt, limit, chunk, excluded, slot, parcel = c.inner:spare(true)
-    if last then return call, index, last end
-    if call then move(c, call, index, attempt, limit, chunk, excluded, slot, parcel) end
+    local call, index, last, attempt, limit, chunk, excluded, slot, bytes = c.inner:spare(true)
+    if not call then return end
+    if last or c.fed[call] and attempt == 1 then return call, index, last or index end
+    move(c, call, index, attempt, limit, chunk, excluded, slot, bytes)
 end
 
 -- Where nothing is left to be put, workers that have nothing to do get some of what is with others: of the batches of
@@ -310,13 +285,13 @@ end
 function methods.split(c)
     local call, first, last = c.inner:split()
     if call or c.again[1] or c.is_closing then return call, first, last end
-    local n_there, n_spare = 0, 0
+    local n_there, n_spare, n_coming = 0, 0, 0
     for _, s in ipairs(c.others) do
-        n_there, n_spare = n_there + side.n_idle(s), n_spare + side.n_spare(s)
+        n_there, n_spare, n_coming = n_there + side.n_idle(s), n_spare + side.n_spare(s), n_coming + side.n_coming(s)
     end
     if n_there == 0 and n_spare == 0 then return end
     local n_waiting = c.inner:n_waiting()
-    local n = ask_hosts(c, n_there + math.max(0, n_idle_here(c) - n_waiting) - c.n_asked)
+    local n = ask_hosts(c, n_there + math.max(0, n_idle_here(c, 0) - n_waiting) - n_coming)
     if math.min(n, n_there, n_waiting) > 0 then return spare_here(c) end
 end
 
@@ -355,6 +330,18 @@ function methods.doom(c, slot)
     return slot < side.FIRST_SLOT and c.inner:doom(slot) or nil
 end
 
+-- Of what waits to go to another place what is of that call: how many there were.
+function placing.forget(c, call)
+    local n = 0
+    for i = #c.again, 1, -1 do
+        if c.again[i].call == call then
+            table.remove(c.again, i)
+            n = n + 1
+        end
+    end
+    return n
+end
+
 function methods.withdraw(c, call)
     local n, id = c.inner:withdraw(call), c.ids[call]
     for _, s in ipairs(c.others) do
@@ -368,13 +355,7 @@ function methods.withdraw(c, call)
             hosts.flush(s.host)
         end
     end
-    for i = #c.again, 1, -1 do
-        if c.again[i].call == call then
-            table.remove(c.again, i)
-            n = n + 1
-        end
-    end
-    return n
+    return n + placing.forget(c, call)
 end
 
 function methods.doom_call(c, call) return c.inner:doom_call(call) end
@@ -387,9 +368,8 @@ function methods.is_running(c, call)
     return false
 end
 
-function methods.kill_worker(c, id)
-    if id <= c.n_here then c.inner:kill_worker(id) end
-end
+-- The worker is of this host, as who asks knows; it may be about to leave.
+function methods.kill_worker(c, id) c.inner:kill_worker(id) end
 
 function methods.n_waiting(c)
     local n = c.inner:n_waiting() + #c.again

@@ -2,12 +2,12 @@
 --
 -- A side is a table: host; n workers there, with the numbers after `first`; credit, for chunks; what is out there:
 -- n_out chunks, which are n_tasks tasks; of each call, by its id, single tasks by their numbers (open) and stretches of
--- them (batches); n_asked of these, which it is asked to give back, and none before the time asks_from; an inbox of
+-- them (batches); n_asked of these, which it is asked to give back, and that are awaited until the time waits_until;
+-- asks_from: when it may be asked again, and the pause that is then made after an answer without any; an inbox of
 -- messages that were sorted out for this pool; its state: "starts", "serves", and in the end "refused", "broken",
 -- "gone" or "lost"; and the last figures that it told.
 --
 -- A task is a table: slot, call and its id, limit, chunk, excluded, attempt, index, bytes, and the side that has it.
--- One that waits to go to another place may be for this host alone (is_for_here).
 -- A stretch has also its last index, most, goes_on, the set of those that have ended, and n_left.
 
 local core = require "luamp.core"
@@ -77,7 +77,7 @@ end
 
 function side.open(c, h, n, first, message)
     local s = { host = h, n = n, first = first, credit = 0, n_out = 0, n_tasks = 0, open = {}, batches = {},
-        n_asked = 0, asks_from = 0, inbox = {}, state = "starts", last = nil }
+        n_asked = 0, waits_until = 0, asks_from = 0, pause = 0, inbox = {}, state = "starts", last = nil }
     hosts.send(h, message)
     c.others[#c.others + 1], c.by_rank[h.rank] = s, s
 end
@@ -169,19 +169,24 @@ function side.note_ended(task, n)
     return task.n_left <= 0
 end
 
-local PATIENCE <const> = 0.01 -- seconds after which a host that had nothing to spare is asked again
+local ANSWER <const> = 0.2 -- seconds in which a host that is well has answered
+local SHORTEST <const>, LONGEST <const> = 0.01, 1 -- pauses, in seconds
 
 -- Asks it for so many tasks which nobody has begun, and notes its answer.
 function side.ask(c, s, n)
-    s.n_asked, c.n_asked = n, c.n_asked + n
+    s.n_asked, s.waits_until = n, core.clock() + ANSWER
     side.send(s, "spare", c.number, n)
     hosts.flush(s.host)
 end
 
-function side.note_spared(c, s, n)
-    c.n_asked, s.n_asked = c.n_asked - s.n_asked, 0
-    if n == 0 then s.asks_from = core.clock() + PATIENCE end
+function side.note_spared(s, n)
+    s.n_asked = 0
+    s.pause = n == 0 and math.min(LONGEST, math.max(SHORTEST, 2 * s.pause)) or 0
+    s.asks_from = core.clock() + s.pause
 end
+
+-- How many tasks it is about to give back.
+function side.n_coming(s) return s.waits_until > core.clock() and s.n_asked or 0 end
 
 -- How many workers there nothing has been sent for, and how many tasks wait there for sure.
 function side.n_idle(s) return s.state == "serves" and math.max(0, s.n - s.n_out) or 0 end

@@ -250,7 +250,7 @@ end
 
 -- The values as they wait; nil where they cannot be sent to each host that the pool has.
 local function parcel_of(crew, ...)
-    if crew.can_travel and not crew:can_travel(...) then return nil end
+    if crew.pack then return crew:pack(...) end
     return core.pack(...)
 end
 
