@@ -61,7 +61,7 @@ describe("tasks", function()
     end
 
     it_spans("that wait are moved as they were given, and made by their workers alone", function()
-        prints("old was here 2 nil nil\n", [[
+        prints("old\twas here\t2\tnil\tnil\n", [[
             x, gone = "old", "was here"
             local meta = { __mp_send = function() return function() was_received = true return 1 end end }
             local object = setmetatable({}, meta)

@@ -405,10 +405,14 @@ static void leave_at_alarm(int signo) {
     _exit(agent.status);
 }
 
-/* Where it has asked for that: luamp-mpirun ends a launcher that waits for what is lost, and one
- * that recovers has no exit status of its own. */
+/* Where it has asked for that: luamp-mpirun tells of a launcher that starts nothing, ends one that
+ * waits for what is lost; and one that recovers has no exit status of its own. */
+static int is_asked_to_tell(void) {
+    return agent.job->rank == 0 && getenv("LUAMP_MPIRUN") != NULL;
+}
+
 static void tell_end(void) {
-    if (agent.job->rank == 0 && getenv("LUAMP_MPIRUN") != NULL)
+    if (is_asked_to_tell())
         fprintf(stderr, "\001luamp-end %d\n", agent.status);
 }
 
@@ -436,6 +440,8 @@ int luamp_agent_run(const mp_agent_job *job) {
     if (MPI_Init(NULL, NULL) != MPI_SUCCESS)
         return fail("MPI_Init failed");
     handle_signals();
+    if (is_asked_to_tell())
+        fputs("\001luamp-begin\n", stderr);
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
     MPI_Comm_size(MPI_COMM_WORLD, &size);
