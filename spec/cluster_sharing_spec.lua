@@ -101,7 +101,7 @@ describe("tasks", function()
             local futures = {}
             for i = 1, 3 do futures[i] = pool:submit(math.abs, -i) end
             os.execute("kill -STOP " .. pid)
-            print(#mp.wait({ futures[1] }, 30) == 1 or #mp.wait({ futures[2], futures[3] }, 0) > 0)
+            print(#mp.wait({ futures[1] }, 20) == 1) -- which waits here
             os.execute("kill -CONT " .. pid)
             for _, fut in ipairs(slow) do fut:cancel() end
             pool:terminate()
