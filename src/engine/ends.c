@@ -130,7 +130,8 @@ void mp_board_bury(mp_board *b, uint32_t lane) {
     atomic_store_explicit(&l->is_looking, 0, memory_order_relaxed);
     atomic_store_explicit(&l->ahead, 0, memory_order_relaxed);
     atomic_store_explicit(&l->state, MP_LANE_EMPTY, memory_order_relaxed);
-    atomic_store_explicit(&b->lanes[lane].worker, 0, memory_order_relaxed); /* rings for it no more */
+    /* Nobody is to be told of it any more. */
+    atomic_store_explicit(&b->lanes[lane].worker, 0, memory_order_relaxed);
     mp_owner_count(b);
     mp_owner_look(b->shared); /* what it had taken and not begun */
 }
