@@ -49,9 +49,7 @@ function cluster.new(n, name, given, process_options, list)
     local c = setmetatable({ n = n, n_here = 0, name = name, given = given, number = n_pools, hosts = list,
         process_options = process_options, others = {}, by_rank = {}, restarts = 0, counts = {}, ids = {},
         by_slot = {}, next_slot = side.FIRST_SLOT, again = {}, broken = nil, running = false, is_closing = false,
-        is_cluster = true, reach = "far", n_told = 0, token = 0,
-        read = {}, fed = {} },
-        cluster.meta)
+        is_cluster = true, reach = "far", n_told = 0, token = 0, read = {}, fed = {} }, cluster.meta)
     if given.output == "ordered" and list[2] then
         options.misuse("mp.pool", "option 'output' cannot be \"ordered\" on several hosts")
     end

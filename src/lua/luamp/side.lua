@@ -104,7 +104,7 @@ function side.n_left(task) return task.last and task.n_left or 1 end
 function side.note_out(c, s, task)
     local id = task.id
     s.credit, s.n_out, task.side = s.credit - 1, s.n_out + 1, s
-    s.n_tasks = s.n_tasks + side.n_left(task)
+    s.n_tasks, s.pause, s.asks_from = s.n_tasks + side.n_left(task), 0, 0 -- there may be something to spare
     c.by_slot[task.slot] = task
     if task.last then
         s.batches[id] = s.batches[id] or {}
