@@ -347,7 +347,7 @@ local function look_after(p)
         p.is_broken = true
         send("broken", p.number, as_error(p.crew.broken))
     end
-    if (p.crew.is_closing or p.crew.broken) and p.crew:is_gone() then leave(p) end -- it may have no workers for now
+    if (p.crew.is_closing or p.crew.broken) and p.crew:is_gone() then leave(p) end -- a resize may bring some again
 end
 
 -- What is waited for: messages, and news of the workers. A crew that starts or is let go is looked at more often.
